@@ -1,0 +1,437 @@
+"""Where backups lie: one folder a backup, its manifest written last. What goes into a part, and
+when a backup may be taken, is not decided here.
+
+    <root>/lock                       held for an instant by whoever begins, sweeps or deletes
+    <root>/<id>/claim                 locked by who works on it; JSON lines: who, and the journal
+    <root>/<id>/volume-1.tar.zst ...  the parts, written beside their place and renamed
+    <root>/<id>/manifest.json         last: a folder without it is no backup
+    <root>/<id>/restore.json          what an undo has begun and finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safedocker.backup.manifest import ID, StoppedContainer, dump, load
+from safedocker.backup.manifest import Backup as Backup
+from safedocker.errors import SafedockerError
+
+PIECE = 1 << 20  # bytes read at a time
+_SUFFIX = "0123456789abcdefghjkmnpqrstvwxyz"
+_GOING = ".going-"  # a folder that is being removed
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who makes a backup. It stands in the store before anything else happens."""
+
+    at: datetime.datetime  # UTC
+    argv: tuple[str, ...]
+    caller: str
+
+
+@dataclass(frozen=True)
+class Abandoned:
+    """A backup whose process ended before it was whole. `stopped` may be down because of it."""
+
+    id: str
+    at: str  # ISO 8601, "" when the claim could not be read
+    pid: int
+    host: str
+    argv: tuple[str, ...]
+    engine: str
+    stopped: tuple[StoppedContainer, ...]
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A folder that has a manifest which cannot be read."""
+
+    id: str
+    error: SafedockerError
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a store holds, newest first."""
+
+    backups: tuple[Backup, ...]
+    damaged: tuple[Damaged, ...]
+
+
+@dataclass(frozen=True)
+class Restore:
+    """One line of the restore journal: a volume of an engine that an undo fills or has filled."""
+
+    engine: str  # its ID
+    volume: str
+    done: bool
+
+
+class Draft:
+    """A backup in the making, locked by this process until it is committed or discarded."""
+
+    def __init__(self, id_: str, folder: Path, lock: int, root: Path) -> None:
+        self.id = id_
+        self._folder = folder
+        self._lock = lock
+        self._root = root
+
+    def note_stopping(self, engine: str, containers: Sequence[StoppedContainer]) -> None:
+        """Write into the journal which containers are about to be stopped. Raise OSError."""
+        line = {"engine": engine, "stopping": [asdict(one) for one in containers]}
+        _append(self._lock, line)
+
+    def note_started(self) -> None:
+        """Write into the journal that they run again. Raise OSError."""
+        _append(self._lock, {"stopping": []})
+
+    def put(self, name: str, pieces: Iterable[bytes]) -> int:
+        """Store a part under a name; return its bytes. It is on the disk when this returns.
+
+        Raise OSError (ENOSPC when the disk is full), and whatever `pieces` raises; then there is
+        no such part.
+        """
+        return _write(self._folder / name, pieces)
+
+    def open(self, name: str) -> Iterator[bytes]:
+        """Read a part that was put, from the disk where the system lets us. Raise OSError."""
+        return _pieces(self._folder / name)
+
+    def commit(self, backup: Backup) -> None:
+        """Write the manifest: from here on it is a backup. Raise OSError, then it is none."""
+        _write(self._folder / "manifest.json", [dump(backup)])
+        os.close(self._lock)
+
+    def abandon(self) -> None:
+        """Let go without clearing away: the next sweep tells what the journal says."""
+        os.close(self._lock)
+
+    def discard(self) -> None:
+        """Remove all of it. Raise OSError."""
+        try:
+            _remove(self._root, self._folder)
+        finally:
+            os.close(self._lock)
+
+
+class FolderStore:
+    """Backups in a folder of this machine, or one that is mounted here.
+
+    `root` is made on the first write, mode 0700; files are 0600, whatever the umask.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.where = str(root)  # for sentences
+        self._root = root
+
+    def begin(self, claim: Claim) -> Draft:
+        """Make a draft and lock it. Raise SafedockerError when the folder can't be used."""
+        try:
+            _make_folder(self._root)
+            with self._locked():
+                id_, folder = self._new_folder(claim.at)
+                try:
+                    lock = _write_claim(folder / "claim", id_, claim)
+                    _sync_folder(self._root)
+                except BaseException:
+                    shutil.rmtree(folder)
+                    raise
+        except OSError as fault:
+            raise SafedockerError(
+                f"the backup folder {self.where} can't be written: {fault.strerror}",
+                "make it writable, or set XDG_DATA_HOME to a folder that is",
+            ) from fault
+        return Draft(id_, folder, lock, self._root)
+
+    def list(self) -> Listing:
+        """Return every backup, newest first; one that can't be read hides no other."""
+        backups: list[Backup] = []
+        damaged: list[Damaged] = []
+        for id_ in sorted(self._ids(), reverse=True):
+            if (self._root / id_ / "manifest.json").exists():
+                try:
+                    backups.append(self.get(id_))
+                except SafedockerError as error:
+                    damaged.append(Damaged(id_, error))
+        return Listing(tuple(backups), tuple(damaged))
+
+    def get(self, id_: str) -> Backup:
+        """Return a backup. Raise SafedockerError when there is none, or its manifest is damaged."""
+        file = self._root / id_ / "manifest.json"
+        try:
+            if not ID.fullmatch(id_):
+                raise FileNotFoundError
+            text = file.read_bytes()
+        except FileNotFoundError:
+            raise SafedockerError(
+                f"there is no backup {id_!r} in {self.where}",
+                "see which there are: safedocker backups",
+            ) from None
+        except OSError as fault:
+            raise SafedockerError(
+                f"{file} can't be read: {fault.strerror}", "make it readable for this user"
+            ) from fault
+        backup = load(text, str(file))
+        if backup.id != id_:
+            raise SafedockerError(
+                f"the folder {file.parent} holds the backup {backup.id}",
+                f"give the folder that name: {backup.id}",
+            )
+        return backup
+
+    def open(self, id_: str, name: str) -> Iterator[bytes]:
+        """Read a part of a backup. Raise OSError."""
+        return _pieces(self._root / id_ / name)
+
+    @contextlib.contextmanager
+    def hold(self, id_: str) -> Iterator[None]:
+        """Keep other processes from undoing or deleting the backup. Raise SafedockerError when one
+        does so now."""
+        folder = self._root / id_
+        name = "claim" if (folder / "claim").exists() else "manifest.json"
+        try:
+            lock = os.open(folder / name, os.O_RDONLY)
+        except OSError as fault:
+            raise SafedockerError(
+                f"{folder / name} can't be read: {fault.strerror}", "make it readable for this user"
+            ) from fault
+        try:
+            if not _try_lock(lock):
+                raise SafedockerError(
+                    f"another process works on the backup {id_}", "wait until it has ended"
+                )
+            yield
+        finally:
+            os.close(lock)
+
+    def restores(self, id_: str) -> tuple[Restore, ...]:
+        """Return the restore journal; () when there is none that can be read."""
+        try:
+            body = json.loads((self._root / id_ / "restore.json").read_bytes())
+            return tuple(Restore(**line) for line in body["volumes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def write_restores(self, id_: str, restores: Iterable[Restore]) -> None:
+        """Replace the restore journal. Raise OSError."""
+        body = {"restore": 1, "volumes": [asdict(one) for one in restores]}
+        text = json.dumps(body, indent=1).encode("ascii") + b"\n"
+        _write(self._root / id_ / "restore.json", [text])
+
+    def free_bytes(self) -> int | None:
+        """Return what this user may still write, in bytes; None where a store has no such limit."""
+        place = self._root
+        while not place.exists():
+            place = place.parent
+        state = os.statvfs(place)
+        return state.f_bavail * state.f_frsize
+
+    def delete(self, id_: str) -> None:
+        """Remove a backup for good. Raise SafedockerError when there is none or it is in use."""
+        if not ID.fullmatch(id_) or not (self._root / id_).is_dir():
+            self.get(id_)
+        with self._locked(), self.hold(id_):
+            _remove(self._root, self._root / id_)
+
+    def sweep(self) -> tuple[Abandoned, ...]:
+        """Clear away what killed processes left, and return what their claims say, oldest first.
+
+        A draft whose process lives, here or on another host that mounts the folder, is left alone.
+        Raise OSError.
+        """
+        if not self._root.is_dir():
+            return ()
+        found: list[Abandoned] = []
+        with self._locked():
+            for path in self._root.glob(_GOING + "*"):
+                shutil.rmtree(path)
+            for id_ in sorted(self._ids()):
+                folder = self._root / id_
+                if not (folder / "manifest.json").exists():
+                    abandoned = _abandoned(folder)
+                    if abandoned:
+                        found.append(abandoned)
+                        _remove(self._root, folder)
+        return tuple(found)
+
+    def _ids(self) -> Iterator[str]:
+        try:
+            names = os.listdir(self._root)
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        return (name for name in names if ID.fullmatch(name))
+
+    def _new_folder(self, at: datetime.datetime) -> tuple[str, Path]:
+        while True:
+            suffix = "".join(secrets.choice(_SUFFIX) for _ in range(4))
+            id_ = f"{at.astimezone(datetime.UTC):%Y%m%d-%H%M%S}-{suffix}"
+            folder = self._root / id_
+            try:
+                folder.mkdir(0o700)
+            except FileExistsError:
+                continue
+            folder.chmod(0o700)
+            return id_, folder
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Between making a draft's folder and locking its claim, nobody may sweep."""
+        lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+
+STORES = (FolderStore,)
+
+
+def _write_claim(path: Path, id_: str, claim: Claim) -> int:
+    """Return the open file, locked as long as it is open."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        os.fchmod(lock, 0o600)
+        line = {
+            "claim": 1,
+            "id": id_,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "at": claim.at.isoformat(),
+            "argv": list(claim.argv),
+            "caller": claim.caller,
+        }
+        _append(lock, line)
+        _sync_folder(path.parent)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _abandoned(folder: Path) -> Abandoned | None:
+    """Read what a draft's claim says, or None when its process still holds it."""
+    lines: list[dict[str, object]] = []
+    try:
+        lock = os.open(folder / "claim", os.O_RDONLY)
+    except FileNotFoundError:
+        pass  # killed before it could write it: nothing had been stopped
+    else:
+        with open(lock, "rb") as claim:
+            if not _try_lock(lock):
+                return None
+            for text in claim:
+                with contextlib.suppress(ValueError):  # the last line may be cut short
+                    line = json.loads(text)
+                    if isinstance(line, dict):
+                        lines.append(line)
+    said: dict[str, object] = {}
+    for line in lines:
+        said.update(line)
+    argv, pid, stopping = said.get("argv"), said.get("pid"), said.get("stopping")
+    return Abandoned(
+        id=folder.name,
+        at=str(said.get("at", "")),
+        pid=pid if isinstance(pid, int) else 0,
+        host=str(said.get("host", "")),
+        argv=tuple(map(str, argv)) if isinstance(argv, list) else (),
+        engine=str(said.get("engine", "")),
+        stopped=tuple(
+            StoppedContainer(str(one.get("id", "")), str(one.get("name", "")))
+            for one in (stopping if isinstance(stopping, list) else [])
+            if isinstance(one, dict)
+        ),
+    )
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as fault:
+        if fault.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def _append(file: int, line: Mapping[str, object]) -> None:
+    text = json.dumps(line).encode("ascii") + b"\n"
+    os.lseek(file, 0, os.SEEK_END)
+    while text:
+        text = text[os.write(file, text) :]
+    _sync(file)
+
+
+def _make_folder(path: Path) -> None:
+    missing = [place for place in (path, *path.parents) if not place.exists()]
+    for place in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(0o700)
+            place.chmod(0o700)
+            _sync_folder(place.parent)
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> int:
+    """Write beside the place, sync, rename into it, sync the folder. Return the bytes written."""
+    beside = path.with_name(path.name + ".part")
+    try:
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(file, "wb", buffering=PIECE) as target:
+            os.fchmod(file, 0o600)
+            for piece in pieces:
+                target.write(piece)
+            target.flush()
+            _sync(file)
+            written = target.tell()
+        beside.rename(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    return written
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            # What was just written is still in memory; checking it there proves nothing.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _remove(root: Path, folder: Path) -> None:
+    """Rename first: a removal that is killed half-way must not look like a backup."""
+    going = root / f"{_GOING}{folder.name}"
+    folder.rename(going)
+    shutil.rmtree(going)
+
+
+def _sync(file: int) -> None:
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync stops at the drive's cache
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(file)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

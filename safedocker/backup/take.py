@@ -1,0 +1,425 @@
+"""Takes a backup: quiesce, protect each loss by a way, read back, compare, commit.
+
+How a volume is copied is ways.py's, where it goes is store.py's. Whether to take one is not
+decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import enum
+import errno
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import zstandard
+
+import safedocker
+from safedocker.backup import ways
+from safedocker.backup.manifest import (
+    Backup,
+    Consistency,
+    CrossCheck,
+    Origin,
+    Part,
+    StoppedContainer,
+    Use,
+)
+from safedocker.backup.store import Claim, Draft, FolderStore
+from safedocker.backup.ways import Engine, Stopped
+from safedocker.errors import Interrupted, NoBackup, SafedockerError
+from safedocker.loss.facts import HELPER, Container, Volume
+from safedocker.loss.plan import Loss, Plan
+
+RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
+_COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Stage(enum.Enum):
+    """What goes on, for a progress bar."""
+
+    STOP = "stopping containers"
+    COPY = "copying"
+    CHECK = "reading back"
+    WRITE = "writing"
+    COMPARE = "comparing"
+
+
+Progress = Callable[[Stage, str, int, int | None], None]  # volume, bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """Why a backup is taken. `argv` as sys.argv has it, undecodable bytes included."""
+
+    argv: tuple[str, ...]
+    cwd: str
+    caller: str
+    form: str
+    project: str | None
+
+
+def take(
+    plan: Plan,
+    engine: Engine,
+    store: FolderStore,
+    *,
+    argv: Sequence[str],
+    cwd: str,
+    caller: str,
+    progress: Progress,
+    now: datetime.datetime,
+    stop: bool = True,
+    reserve: int = RESERVE,
+) -> Backup:
+    """Back up everything the plan would take; return it once it is verified and committed.
+
+    The plan's `stops` are stopped first, and stay so on success (`backup.stopped`). When anything
+    fails they run again, the draft is gone, and NoBackup is raised; Interrupted and
+    KeyboardInterrupt pass through as they are. `now` is UTC, `reserve` bytes that stay free.
+    """
+    occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project)
+    stops = plan.stops if stop else ()
+    return keep(plan.losses, stops, engine, store, occasion, progress, now, reserve)
+
+
+def keep(
+    losses: tuple[Loss, ...],
+    stops: tuple[str, ...],
+    engine: Engine,
+    store: FolderStore,
+    occasion: Occasion,
+    progress: Progress,
+    now: datetime.datetime,
+    reserve: int = RESERVE,
+) -> Backup:
+    """As `take`, for losses that no plan names."""
+    try:
+        return _Taking(losses, stops, engine, store, occasion, progress, now, reserve).run()
+    except (NoBackup, Interrupted):
+        raise
+    except SafedockerError as fault:
+        raise NoBackup(
+            f"the backup failed: {_reason(fault)}: nothing was removed", fault.hint
+        ) from fault
+    except OSError as fault:
+        if fault.errno in _FULL:
+            raise _full(losses, store, reserve) from fault
+        raise NoBackup(
+            f"the backup failed: {_reason(fault)}: nothing was removed",
+            f"see that {store.where} can be written and the engine answers",
+        ) from fault
+    except zstandard.ZstdError as fault:
+        raise NoBackup(
+            f"the backup could not be packed: {fault}: nothing was removed", "type it again"
+        ) from fault
+
+
+class _Taking:
+    """One run of `keep`: what it was given, and what is to be put right when it fails."""
+
+    def __init__(
+        self,
+        losses: tuple[Loss, ...],
+        stops: tuple[str, ...],
+        engine: Engine,
+        store: FolderStore,
+        occasion: Occasion,
+        progress: Progress,
+        now: datetime.datetime,
+        reserve: int,
+    ) -> None:
+        self._losses = losses
+        self._stops = stops
+        self._engine = engine
+        self._store = store
+        self._occasion = occasion
+        self._progress = progress
+        self._now = now
+        self._reserve = reserve
+
+    def run(self) -> Backup:
+        """Do it. Raises more kinds than `keep` does, with everything put right before."""
+        if not self._losses:
+            raise NoBackup(
+                "there is no volume that could be backed up: nothing was removed",
+                "see what is known of it: type `safedocker explain --` before the command",
+            )
+        volumes, containers = self._engine.snapshot()
+        _check_there(self._losses, volumes)
+        running = tuple(one for one in containers if one.running)
+        stopping = tuple(one for one in running if one.id in self._stops)
+        _check_stoppable(stopping)
+        _check_cold(self._losses, [one for one in running if one not in stopping])
+        self._check_room()
+        claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
+        draft = self._store.begin(claim)
+        try:
+            backup = self._fill(draft, containers, stopping)
+            draft.commit(backup)
+        except BaseException as fault:
+            left = self._back_out(draft, stopping)
+            if left and not isinstance(fault, KeyboardInterrupt | Interrupted):
+                raise NoBackup(
+                    f"the backup failed: {_reason(fault)}: nothing was removed", left
+                ) from fault
+            raise
+        return backup
+
+    def _fill(
+        self, draft: Draft, containers: Iterable[Container], stopping: tuple[Container, ...]
+    ) -> Backup:
+        stopped = self._stop(draft, stopping)
+        before = self._cold_volumes()
+        kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
+        for number, loss in enumerate(self._losses, 1):
+            way = ways.choose(loss)
+            kept.append((loss, way, self._keep_one(draft, loss, way, f"volume-{number}")))
+        if self._cold_volumes() != before:
+            raise NoBackup(
+                "a volume was changed or replaced while it was being copied: nothing was removed",
+                "stop whoever uses it, and type the command again",
+            )
+        checks = self._cross_check([(loss, one) for loss, _way, one in kept])
+        identity = self._engine.identity
+        return Backup(
+            id=draft.id,
+            taken_at=self._now.astimezone(datetime.UTC),
+            verified_at=datetime.datetime.now(datetime.UTC),
+            safedocker=safedocker.__version__,
+            argv=self._occasion.argv,
+            cwd=self._occasion.cwd,
+            caller=self._occasion.caller,
+            engine=Origin(identity.name, identity.id, identity.host, identity.version),
+            form=self._occasion.form,
+            project=self._occasion.project,
+            stopped=tuple(StoppedContainer(one.id, one.name) for one in stopping),
+            parts=tuple(
+                _part(loss, before[loss.name], way, one, containers, stopped, checks[loss.name])
+                for loss, way, one in kept
+            ),
+        )
+
+    def _stop(self, draft: Draft, stopping: tuple[Container, ...]) -> tuple[Stopped, ...]:
+        if not stopping:
+            return ()
+        names = ", ".join(one.name for one in stopping)
+        self._progress(Stage.STOP, names, 0, None)
+        journal = [StoppedContainer(one.id, one.name) for one in stopping]
+        draft.note_stopping(self._engine.identity.name, journal)
+        return self._engine.stop(tuple(one.id for one in stopping))
+
+    def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
+        def copied(done: int) -> None:
+            free = self._store.free_bytes()
+            if free is not None and free < self._reserve:
+                raise OSError(errno.ENOSPC, "no room is left")
+            self._progress(Stage.COPY, loss.name, done, loss.size)
+
+        kept = way.take(self._engine, loss.name, draft, stem, copied)
+        if kept.file is not None and kept.inventory is not None:
+            total = kept.inventory.bytes
+            ways.read_back(
+                draft.open(kept.file.name),
+                kept.file,
+                kept.inventory,
+                lambda done: self._progress(Stage.CHECK, loss.name, done, total),
+            )
+        return kept
+
+    def _cold_volumes(self) -> dict[str, Volume]:
+        """Return the volumes as they are defined now. Raise NoBackup when anybody runs with one.
+
+        Only between two of these may created_at be compared: up to 20.10 the engine takes it from
+        the contents' own directory, so it moves while somebody writes. Source: moby#44719.
+        """
+        volumes, containers = self._engine.snapshot()
+        _check_there(self._losses, volumes)
+        _check_cold(self._losses, [one for one in containers if one.running])
+        return {loss.name: volumes[loss.name] for loss in self._losses}
+
+    def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
+        """Compare with the engine's own count: it leaves files that it can't read out of an
+        archive, without a word. Source: moby pkg/archive, TarWithOptions "Can't add file"."""
+        checks = {loss.name: CrossCheck.NONE for loss, _kept in kept}
+        held = {loss.name: one.inventory.engine_bytes for loss, one in kept if one.inventory}
+        for last in (False, True):
+            counted = self._engine.sizes(tuple(held), _COUNT_SECONDS) if held else {}
+            for name, have in held.items():
+                want = counted.get(name)
+                if want is None:
+                    checks[name] = CrossCheck.UNKNOWN
+                elif want == have:
+                    checks[name] = CrossCheck.EQUAL
+                elif want < have:
+                    checks[name] = CrossCheck.MORE
+                elif last:
+                    raise NoBackup(
+                        f"the engine counts {units(want)} ({want} bytes) in {name}, but gave only "
+                        f"{have} bytes of it: nothing was removed",
+                        "the engine's log may name files that it can't read",
+                    )
+                else:
+                    break  # a count that was under way before the stop is shared: ask once more
+            else:
+                break
+        return checks
+
+    def _check_room(self) -> None:
+        free = self._store.free_bytes()
+        need = _need(self._losses, self._engine) // 2 + self._reserve
+        if free is not None and free < need:
+            raise NoBackup(
+                f"the backup needs about {units(need)} in {self._store.where}, where "
+                f"{units(free)} are free: nothing was removed",
+                "make room there, or set XDG_DATA_HOME to a folder on another disk",
+            )
+
+    def _back_out(self, draft: Draft, stopping: tuple[Container, ...]) -> str:
+        """Start again what ran, remove the draft. Return what could not be done, as a hint."""
+        if stopping:
+            try:
+                self._engine.start(tuple(one.id for one in stopping))
+                draft.note_started()
+            except (SafedockerError, OSError):
+                draft.abandon()  # its journal names them, for the next run to tell
+                names = " ".join(one.name for one in stopping)
+                return f"these containers could not be started again: docker start {names}"
+        with contextlib.suppress(OSError):  # the next sweep removes what is left
+            draft.discard()
+        return ""
+
+
+def _part(
+    loss: Loss,
+    volume: Volume,
+    way: ways.Way,
+    kept: ways.Kept,
+    containers: Iterable[Container],
+    stopped: tuple[Stopped, ...],
+    check: CrossCheck,
+) -> Part:
+    consistency, reached = _consistency(loss, containers, stopped)
+    if kept.file is None:
+        consistency, reached = Consistency.DEFINITION, "only the definition was kept"
+    return Part(
+        kind=loss.kind,
+        name=loss.name,
+        driver=volume.driver,
+        options=dict(volume.options),
+        labels=dict(volume.labels),
+        used_by=tuple(
+            Use(one.name, one.image, mount.target, one.running)
+            for one in users(loss.name, containers)
+            for mount in one.mounts
+            if mount.volume == loss.name
+        ),
+        content=loss.content,
+        way=way.name,
+        file=kept.file,
+        inventory=kept.inventory,
+        consistency=consistency,
+        reached=reached,
+        cross_check=check,
+        not_kept=way.not_kept,
+    )
+
+
+def _consistency(
+    loss: Loss, containers: Iterable[Container], stopped: tuple[Stopped, ...]
+) -> tuple[Consistency, str]:
+    ids = {one.id for one in users(loss.name, containers)}
+    own = [one for one in stopped if one.id in ids]
+    if not own:
+        return Consistency.COLD_CLEAN, "no container was running with it"
+    how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
+    killed = [one.name for one in own if not one.clean]
+    if killed:
+        return Consistency.COLD_KILLED, f"stopped first: {how}; killed: {', '.join(killed)}"
+    return Consistency.COLD_CLEAN, f"stopped first: {how}"
+
+
+def users(volume: str, containers: Iterable[Container]) -> tuple[Container, ...]:
+    """Return the containers, in any state, that mount a volume; our own helpers do not count."""
+    return tuple(
+        one
+        for one in containers
+        if HELPER not in one.labels and any(mount.volume == volume for mount in one.mounts)
+    )
+
+
+def units(size: int) -> str:
+    """Write bytes for a person: "512 B", "1.1 GiB"."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
+    for loss in losses:
+        if loss.name not in volumes:
+            raise NoBackup(
+                f"the volume {loss.name} is gone meanwhile: nothing was removed by safedocker",
+                "type the command again to see what it takes now",
+            )
+
+
+def _check_stoppable(stopping: Iterable[Container]) -> None:
+    for one in stopping:
+        if one.auto_remove:
+            raise NoBackup(
+                f"{one.name} runs with --rm: stopping it for a backup would already remove it and "
+                "its anonymous volumes: nothing was removed",
+                "copy what it holds with docker cp while it runs, then stop it",
+            )
+
+
+def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
+    for loss in losses:
+        live = users(loss.name, running)
+        if live:
+            names = " ".join(one.name for one in live)
+            raise NoBackup(
+                f"{', '.join(one.name for one in live)} runs with the volume {loss.name}, and a "
+                "copy of data in use may be torn: nothing was removed",
+                f"stop it first: docker stop {names}",
+            )
+
+
+def _need(losses: Iterable[Loss], engine: Engine) -> int:
+    """Return what the contents to be copied come to, in bytes, as far as it is known."""
+    copied = [loss for loss in losses if ways.choose(loss).stores]
+    unknown = tuple(loss.name for loss in copied if loss.size is None)
+    counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown else {}
+    return sum(
+        counted.get(loss.name, loss.at_least) if loss.size is None else loss.size for loss in copied
+    )
+
+
+def _reason(fault: BaseException) -> str:
+    """What happened, to be put into a sentence."""
+    if isinstance(fault, SafedockerError):
+        return fault.message.removesuffix(".")
+    said = fault.strerror if isinstance(fault, OSError) else None
+    return said or str(fault) or type(fault).__name__
+
+
+def _full(losses: Iterable[Loss], store: FolderStore, reserve: int) -> NoBackup:
+    most = sum(max(loss.size or 0, loss.at_least) for loss in losses) + reserve
+    with contextlib.suppress(OSError):
+        free = store.free_bytes() or 0
+        return NoBackup(
+            f"the disk of {store.where} is full: the backup needs up to {units(most)}, "
+            f"{units(free)} are free: nothing was removed",
+            "make room there, or set XDG_DATA_HOME to a folder on another disk",
+        )
+    return NoBackup(f"the disk of {store.where} is full: nothing was removed", "make room there")
+
+
+def silent(_stage: Stage, _volume: str, _done: int, _total: int | None) -> None:
+    """Show no progress."""

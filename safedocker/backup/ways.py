@@ -1,0 +1,229 @@
+"""The ways to protect a volume, as a table: which losses a way fits, how it takes and puts back,
+and what it does not keep. When a backup may be taken is take.py's."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import zstandard
+
+from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
+from safedocker.backup.manifest import Stored
+from safedocker.backup.store import PIECE, Draft
+from safedocker.errors import SafedockerError
+from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
+from safedocker.loss.plan import Loss
+
+Meter = Callable[[int], None]  # told the bytes of tar stream done so far
+
+_LEVEL = 1  # higher ones pack a database's files little smaller and take several times as long
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+class Stopped(Protocol):
+    """How the stopping of one container went."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def exit_code(self) -> int: ...
+    @property
+    def clean(self) -> bool: ...
+
+
+class Engine(Protocol):
+    """What the backup needs of an engine; edge/engine.py has it. Each raises NoEngine."""
+
+    @property
+    def identity(self) -> EngineIdentity: ...
+    def volume(self, name: str, /) -> Volume | None: ...
+    def snapshot(self) -> tuple[Mapping[str, Volume], tuple[Container, ...]]: ...
+    def read_volume(self, name: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
+    def write_volume(self, name: str, chunks: Iterable[bytes], /) -> None: ...
+    def create_volume(self, volume: Volume, /) -> None: ...
+    def remove_volume(self, name: str, /) -> None: ...
+    def sizes(self, names: tuple[str, ...], seconds: float, /) -> Mapping[str, int]: ...
+    def stop(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
+    def start(self, ids: tuple[str, ...], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a way put into the store, and what it saw in the volume while doing so."""
+
+    file: Stored | None
+    inventory: Inventory | None
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to protect. `take` writes into a draft under a stem; `put_back` fills a volume that
+    is there, from the pieces of the part's file."""
+
+    name: str
+    fits: Callable[[Loss], bool]
+    take: Callable[[Engine, str, Draft, str, Meter], Kept]
+    put_back: Callable[[Engine, str, Iterable[bytes], Meter], None]
+    not_kept: tuple[str, ...]
+    stores: bool = True  # does it need room in the store?
+
+
+def choose(loss: Loss) -> Way:
+    """Return the first row that fits."""
+    return next(way for way in WAYS if way.fits(loss))
+
+
+def by_name(name: str) -> Way:
+    """Return the row of that name. Raise SafedockerError when a newer safedocker had it."""
+    for way in WAYS:
+        if way.name == name:
+            return way
+    raise SafedockerError(f"this safedocker does not know the way {name!r}", "update safedocker")
+
+
+def inspect(engine: Engine, volume: str, meter: Meter) -> Inventory:
+    """Read a volume through the engine and say what it holds.
+
+    Raise BadArchive when the stream is cut short, and what the engine raises.
+    """
+    reader = TreeReader()
+    with engine.read_volume(volume) as stream:
+        for _piece in _read(stream, reader, meter):
+            pass
+    return reader.finish()
+
+
+def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter: Meter) -> None:
+    """Read a part's file from the store and compare it with what was written.
+
+    Raise BadArchive when its bytes, or what they unpack to, are not what the manifest says.
+    """
+    digest = hashlib.sha256()
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        for piece in pieces:
+            digest.update(piece)
+            size += len(piece)
+            yield piece
+
+    source = counted()
+    reader = TreeReader()
+    try:
+        for _piece in _read(_unpack(source), reader, meter):
+            pass
+        for _piece in source:  # what follows the frame counts for the digest
+            pass
+        found = reader.finish()
+    except zstandard.ZstdError as fault:
+        raise BadArchive(f"{part.name} can't be unpacked: {fault}") from fault
+    except BadArchive as fault:
+        raise BadArchive(f"{part.name}: {fault.message}") from fault
+    if size != part.bytes or digest.hexdigest() != part.sha256:
+        raise BadArchive(f"{part.name} is not the file that was written")
+    if differs := difference(expected, found):
+        raise BadArchive(f"{part.name} does not hold what was read: {differs}")
+
+
+def _take_archive(engine: Engine, volume: str, draft: Draft, stem: str, meter: Meter) -> Kept:
+    name = f"{stem}.tar.zst"
+    reader = TreeReader()
+    digest = hashlib.sha256()
+    with engine.read_volume(volume) as stream:
+        size = draft.put(name, _pack(_read(stream, reader, meter), digest.update))
+    return Kept(Stored(name, size, digest.hexdigest()), reader.finish())
+
+
+def _put_back_archive(engine: Engine, volume: str, pieces: Iterable[bytes], meter: Meter) -> None:
+    engine.write_volume(volume, _metered(_unpack(pieces), meter))
+
+
+def _take_definition(
+    _engine: Engine, _volume: str, _draft: Draft, _stem: str, _meter: Meter
+) -> Kept:
+    return Kept(None, None)
+
+
+def _put_back_definition(
+    _engine: Engine, _volume: str, _pieces: Iterable[bytes], _meter: Meter
+) -> None:
+    return
+
+
+def _read(stream: Iterable[bytes], reader: TreeReader, meter: Meter) -> Iterator[bytes]:
+    for piece in _metered(stream, meter):
+        reader.feed(piece)
+        yield piece
+
+
+def _metered(stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
+    done = 0
+    for piece in stream:
+        yield piece
+        done += len(piece)
+        meter(done)
+
+
+def _pack(stream: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:
+    packer = zstandard.ZstdCompressor(
+        level=_LEVEL, threads=_THREADS, write_checksum=True
+    ).compressobj()
+    for piece in stream:
+        if packed := packer.compress(piece):
+            seen(packed)
+            yield packed
+    packed = packer.flush()
+    seen(packed)
+    yield packed
+
+
+class _Source:
+    """An iterator of bytes as the file that zstandard reads from."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, _size: int = -1) -> bytes:
+        return next(self._pieces, b"")
+
+
+def _unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack in bounded steps: a piece of packed zeros may stand for gigabytes."""
+    source = _Source(iter(pieces))
+    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]
+        while piece := reader.read(PIECE):
+            yield piece
+
+
+WAYS = (
+    Way(
+        "definition",
+        lambda loss: loss.holds is Holds.ELSEWHERE,
+        _take_definition,
+        _put_back_definition,
+        ("the data, which lies elsewhere and is not removed with the volume",),
+        stores=False,
+    ),
+    Way(
+        "archive",
+        lambda _loss: True,
+        _take_archive,
+        _put_back_archive,
+        # moby pkg/archive: tarAppender.addTarFile
+        (
+            "extended attributes other than security.capability",
+            "access control lists",
+            "fractions of a second in modification times, and times before 1970",
+            "holes of sparse files (their zeros are kept)",
+            "sockets",
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Step 1: what the person typed. argv -> Command, pure and hot."""

@@ -1,0 +1,94 @@
+"""The engine's JSON as nouns, and as values of a known type. What is odd reads as empty."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from safedocker.loss.facts import Container, Mount, Volume
+
+RUNNING = frozenset({"running", "paused", "restarting"})
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """Return an object."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a field that is a list."""
+    found = value.get(key)
+    return found if isinstance(found, list) else []
+
+
+def mappings(value: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return a field that is a list of objects."""
+    return [one for one in sequence(value, key) if isinstance(one, dict)]
+
+
+def text(value: Mapping[str, Any], key: str) -> str:
+    """Return a field that is a string."""
+    found = value.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def texts(value: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Return a field that is an object of strings: labels, driver options."""
+    return {name: one for name, one in mapping(value.get(key)).items() if isinstance(one, str)}
+
+
+def volume(found: Mapping[str, Any]) -> Volume:
+    """Read one of GET /volumes."""
+    return Volume(
+        name=text(found, "Name"),
+        driver=text(found, "Driver"),
+        options=texts(found, "Options"),
+        labels=texts(found, "Labels"),
+        created_at=text(found, "CreatedAt"),
+        mountpoint=text(found, "Mountpoint"),
+    )
+
+
+def mount(found: Mapping[str, Any]) -> Mount:
+    """Read one of a container's Mounts, of the list and of an inspection alike."""
+    kind = text(found, "Type")
+    return Mount(
+        kind=kind,
+        volume=text(found, "Name") if kind == "volume" else "",
+        source=text(found, "Source"),
+        target=text(found, "Destination"),
+        anonymous=None,
+    )
+
+
+def container(found: Mapping[str, Any]) -> Container:
+    """Read one of GET /containers/json."""
+    # A legacy link adds names of the form /other/alias.
+    names = [str(name).removeprefix("/") for name in sequence(found, "Names")]
+    state = text(found, "State")
+    return Container(
+        id=text(found, "Id"),
+        name=next((name for name in names if "/" not in name), text(found, "Id")[:12]),
+        image=text(found, "Image"),
+        running=state in RUNNING,
+        labels=texts(found, "Labels"),
+        mounts=tuple(map(mount, mappings(found, "Mounts"))),
+        state=state,
+    )
+
+
+def asked_source(inspected: Mapping[str, Any], target: str) -> str | None:
+    """Return the volume that a container was made with at a target, as Binds and Mounts tell it.
+
+    "" when a volume was asked for without a name; None when neither speaks of the target.
+    """
+    host = mapping(inspected.get("HostConfig"))
+    for bind in map(str, sequence(host, "Binds")):
+        source, _, rest = bind.partition(":")
+        if posixpath.normpath(rest.partition(":")[0] or source) == target:
+            return source if rest else ""
+    for asked in mappings(host, "Mounts"):
+        if posixpath.normpath(text(asked, "Target")) == target:
+            return text(asked, "Source")
+    return None

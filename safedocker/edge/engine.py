@@ -1,0 +1,376 @@
+"""The engine: what it holds, what is in its volumes, and their bytes out and in.
+
+No rule is decided here. How it is spoken to is wire.py's, how bytes are carried is porter.py's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from safedocker.edge import answers
+from safedocker.edge import look as inside
+from safedocker.edge.address import Address
+from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
+from safedocker.edge.wire import Wire
+from safedocker.errors import NoBackup, NoEngine, SafedockerError
+from safedocker.loss.facts import (
+    ANONYMOUS,
+    HELPER,
+    Container,
+    EngineIdentity,
+    Holds,
+    Look,
+    Mount,
+    Volume,
+)
+
+LOOKERS = 4  # volumes looked into at the same time
+LEAST = 0.05  # seconds below which a look is not begun
+KILLED = 137  # 128 + SIGKILL: the exit code of a container that did not stop by itself
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A container that `stop` stopped."""
+
+    id: str
+    name: str
+    exit_code: int
+    clean: bool  # it ended by its own stop signal; False: it had to be killed
+
+
+class Engine:
+    """One engine, asked over one address. Close it before exec: that removes what we left there."""
+
+    def __init__(self, address: Address, timeout: float = 20.0) -> None:
+        """Connect. `timeout` is in seconds, for the connection and for each ordinary answer.
+
+        Raise NoEngine for whatever stands in the way, in one sentence.
+        """
+        self._wire = Wire(address, timeout)
+        self._porter = Porter(self._wire)
+        self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
+        try:
+            version = self._wire.connect()
+            # A proxy in front of the socket may forbid this one.
+            info = self._wire.json("GET", "/info", "say who it is", allowed=(403, 404))
+        except BaseException:
+            self._wire.close()
+            raise
+        self.identity = EngineIdentity(
+            host=address.host,
+            source=address.source,
+            name=answers.text(answers.mapping(info), "Name"),
+            id=answers.text(answers.mapping(info), "ID"),
+            version=version,
+            api=self._wire.api,
+            remote=address.remote,
+        )
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove our image and hang up. Never raises: what stays behind is swept the next time."""
+        with contextlib.suppress(SafedockerError):
+            self._porter.close()
+        self._wire.close()
+
+    # facts
+
+    def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
+        """Return every volume by name, and every container in any state, helpers left out.
+
+        The mounts' anonymity is None; `inspect` fills it in.
+        """
+        found = answers.mapping(self._wire.json("GET", "/volumes", "list its volumes"))
+        self.warnings = tuple(map(str, answers.sequence(found, "Warnings")))
+        volumes = {one.name: one for one in map(answers.volume, answers.mappings(found, "Volumes"))}
+        listed = self._wire.json("GET", "/containers/json", "list its containers", {"all": "1"})
+        containers = map(answers.container, map(answers.mapping, listed))
+        return volumes, tuple(one for one in containers if HELPER not in one.labels)
+
+    def inspect(self, container: Container) -> Container:
+        """Return the container with `auto_remove` and every mount's anonymity filled in.
+
+        Raise NoEngine when it is gone.
+        Source: moby daemon/mounts.go, removeMountPoints spares a mount whose Spec.Source is set.
+        """
+        found = self._inspected(container.id)
+        if found is None:
+            raise NoEngine(
+                f"container {container.name} went away while the engine was being asked",
+                "type the command again",
+            )
+        mounts = tuple(
+            replace(mount, anonymous=self._is_anonymous(found, mount, frozenset()))
+            if mount.kind == "volume"
+            else mount
+            for mount in map(answers.mount, answers.mappings(found, "Mounts"))
+        )
+        return replace(container, mounts=mounts, auto_remove=_removes_itself(found), inspected=True)
+
+    def _inspected(self, id_or_name: str) -> dict[str, Any] | None:
+        path = f"/containers/{quote(id_or_name, safe='')}/json"
+        found = self._wire.json("GET", path, f"inspect container {id_or_name}", allowed=(404,))
+        return None if found is None else answers.mapping(found)
+
+    def _is_anonymous(self, found: dict[str, Any], mount: Mount, seen: frozenset[str]) -> bool:
+        asked = answers.asked_source(found, mount.target)
+        if asked is not None:
+            return asked != mount.volume
+        host = answers.mapping(found.get("HostConfig"))
+        donors = [str(one).partition(":")[0] for one in answers.sequence(host, "VolumesFrom")]
+        for donor in reversed(donors):  # the last one that mounts a target wins
+            given = self._inspected(donor)
+            if given is None or (donor_id := answers.text(given, "Id")) in seen:
+                continue
+            for theirs in map(answers.mount, answers.mappings(given, "Mounts")):
+                if (theirs.target, theirs.volume) == (mount.target, mount.volume):
+                    return self._is_anonymous(given, theirs, seen | {donor_id})
+        if not donors:
+            return True
+        # The donor is gone, or its name is another container's now. What a person named does not
+        # look like this; what the engine named always does.
+        if re.fullmatch("[0-9a-f]{64}", mount.volume):
+            return True
+        volume = self.volume(mount.volume)
+        return volume is not None and ANONYMOUS in volume.labels
+
+    def volume(self, name: str) -> Volume | None:
+        """Return the volume of exactly this name."""
+        return find_volume(self._wire, name)
+
+    def sizes(self, names: Iterable[str], seconds: float) -> dict[str, int]:
+        """Return the bytes of these volumes as the engine counts them, of those it knows.
+
+        Empty when that takes longer than `seconds`.
+        """
+        params = {"type": "volume"} if self.identity.api >= (1, 42) else {}
+        try:
+            found = self._wire.json("GET", "/system/df", "count", params, timeout=seconds)
+        except NoEngine:
+            return {}
+        wanted = frozenset(names)
+        counted: dict[str, int] = {}
+        for one in answers.mappings(answers.mapping(found), "Volumes"):
+            name = answers.text(one, "Name")
+            size = answers.mapping(one.get("UsageData")).get("Size")
+            if name in wanted and isinstance(size, int) and size >= 0:
+                counted[name] = size
+        return counted
+
+    # looking inside
+
+    def look(self, volumes: Sequence[Volume], seconds: float) -> dict[str, Look]:
+        """Look into the volumes, by name, within `seconds` for all of them together.
+
+        A volume whose data lies elsewhere is not touched: mounting it could hang on a network.
+        """
+        deadline = time.monotonic() + seconds
+        looks = {v.name: Look(Holds.ELSEWHERE, None, 0, "", None) for v in volumes if v.elsewhere}
+        names = [volume.name for volume in volumes if volume.name not in looks]
+        begun = iter(range(len(names)))
+        counted: dict[str, int] = {}
+
+        def one(name: str) -> tuple[inside.Tally, str]:
+            waves = max(1.0, (len(names) - next(begun)) / LOOKERS)
+            now = time.monotonic()
+            return self._look_into(name, now, now + (deadline - now) / waves)
+
+        def count() -> None:
+            counted.update(self.sizes(names, max(LEAST, deadline - time.monotonic())))
+
+        # Nobody waits for this one past the deadline, so it is not in the pool.
+        counting = threading.Thread(target=count, daemon=True)
+        with concurrent.futures.ThreadPoolExecutor(LOOKERS) as pool:
+            futures = {name: pool.submit(one, name) for name in names}
+            _, slow = concurrent.futures.wait(futures.values(), seconds / 4)
+            if slow:  # the engine may count faster than it can send
+                counting.start()
+        if counting.ident and not all(future.result()[0].whole for future in futures.values()):
+            counting.join(max(0.0, deadline - time.monotonic()))
+        sizes = dict(counted)
+        for name, future in futures.items():
+            looks[name] = _put_together(*future.result(), sizes.get(name))
+        return looks
+
+    def _look_into(self, name: str, start: float, end: float) -> tuple[inside.Tally, str]:
+        """Walk the volume until most of the time is up, then probe for what was not come to."""
+        tally = inside.Tally()
+        if end - start < LEAST:
+            return tally, ""
+        silence = max(0.2, (end - start) / 3)  # seconds after which the engine is left alone
+        walk_end = start + (end - start) * 0.6
+        porter = self._porter
+
+        def has(path: str) -> bool:
+            if path in tally.names or tally.whole:
+                return path in tally.names
+            if time.monotonic() > end or not inside.worth_probing(tally, path):
+                return False
+            return porter.has(helper, path, silence)
+
+        def read(path: str) -> bytes:
+            if path in tally.heads or tally.whole or not has(path):
+                return tally.heads.get(path, b"")
+            with porter.read(helper, path, silence) as chunks:
+                return inside.first_file(chunks)
+
+        recognised = ""
+        with (
+            contextlib.suppress(SafedockerError),
+            porter.opened(name, read_only=True, timeout=max(1.0, end - start)) as helper,
+        ):
+            with contextlib.suppress(NoEngine), porter.read(helper, timeout=silence) as chunks:
+                inside.walk(chunks, tally, lambda: time.monotonic() < walk_end)
+            recognised = inside.recognise(has, read)
+        return tally, inside.content(tally, recognised)
+
+    # moving bytes
+
+    @contextlib.contextmanager
+    def read_volume(self, name: str) -> Iterator[Iterator[bytes]]:
+        """Give the volume's tar stream, names "volume" and "volume/…", byte for byte as it is sent.
+
+        A stream that is cut raises NoEngine where it is read. Whether it ends with tar's own end
+        mark is the reader's to check: an engine that fails half-way may end its answer in order.
+        """
+        with (
+            self._porter.opened(name, read_only=True) as helper,
+            self._porter.read(helper) as chunks,
+        ):
+            yield chunks
+
+    def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:
+        """Put a stream of `read_volume` into a volume that exists, the root's owner and mode too.
+
+        Raise NoBackup when the engine refuses (a full disk, …). What `chunks` raises passes
+        through.
+        """
+        with self._porter.opened(name, read_only=False) as helper:
+            self._porter.write(helper, chunks)
+
+    def create_volume(self, volume: Volume) -> None:
+        """Make the volume as it was defined. Raise SafedockerError when its name is taken."""
+        if self.volume(volume.name) is not None:
+            raise SafedockerError(
+                f"there is a volume {volume.name} already", "give the volume another name"
+            )
+        self._wire.call(
+            "POST",
+            "/volumes/create",
+            f"make volume {volume.name}",
+            body={
+                "Name": volume.name,
+                "Driver": volume.driver,
+                "DriverOpts": dict(volume.options),
+                "Labels": dict(volume.labels),
+            },
+            timeout=BUSY,
+            kind=SafedockerError,
+        )
+
+    def remove_volume(self, name: str) -> None:
+        """Remove the volume; nothing happens when there is none. In use raises SafedockerError."""
+        if self.volume(name) is not None:
+            self._wire.find(
+                "DELETE",
+                f"/volumes/{quote(name, safe='')}",
+                f"remove volume {name}",
+                timeout=BUSY,
+                kind=SafedockerError,
+            )
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove helpers of processes that are gone; return the containers' names."""
+        return self._porter.sweep()
+
+    # stopping and starting
+
+    def stop(self, ids: Sequence[str]) -> tuple[Stopped, ...]:
+        """Stop containers, several at a time, each by its own signal and in its own time.
+
+        In the order of `ids`. Raise NoBackup before anything is stopped when one of them would
+        remove itself, and its anonymous volumes with it.
+        """
+        found = [self._inspected(id_) or {} for id_ in ids]
+        for one in found:
+            if _removes_itself(one):
+                raise NoBackup(
+                    f"container {_name(one)} can't be stopped for a backup: it would remove itself",
+                    "stop it yourself",
+                )
+        if not ids:
+            return ()
+        with concurrent.futures.ThreadPoolExecutor(min(len(ids), LOOKERS)) as pool:
+            return tuple(pool.map(self._stop, ids, found))
+
+    def _stop(self, id_: str, before: dict[str, Any]) -> Stopped:
+        own = answers.mapping(before.get("Config")).get("StopTimeout")
+        own = own if isinstance(own, int) else 10
+        patience = SLOW if own < 0 else BUSY + own  # below 0 it may take as long as it likes
+        self._wire.call(
+            "POST",
+            f"/containers/{id_}/stop",
+            f"stop container {_name(before) or id_}",
+            timeout=patience,
+            kind=NoBackup,
+        )
+        after = self._inspected(id_) or before
+        state = answers.mapping(after.get("State"))
+        code = state.get("ExitCode")
+        code = code if isinstance(code, int) else KILLED
+        clean = code != KILLED and state.get("OOMKilled") is not True
+        return Stopped(id_, _name(after), code, clean)
+
+    def start(self, ids: Iterable[str]) -> None:
+        """Start containers, one after the other; one that runs already is left alone.
+
+        All are tried; then the first fault is raised.
+        """
+        first: SafedockerError | None = None
+        for id_ in ids:
+            try:
+                self._wire.call(
+                    "POST",
+                    f"/containers/{id_}/start",
+                    f"start container {id_[:12]} again",
+                    timeout=BUSY,
+                    kind=SafedockerError,
+                )
+            except SafedockerError as fault:
+                first = first or fault
+        if first is not None:
+            raise first
+
+
+def _removes_itself(inspected: dict[str, Any]) -> bool:
+    return answers.mapping(inspected.get("HostConfig")).get("AutoRemove") is True
+
+
+def _name(inspected: dict[str, Any]) -> str:
+    return answers.text(inspected, "Name").removeprefix("/")
+
+
+def _put_together(tally: inside.Tally, content: str, counted: int | None) -> Look:
+    """Make one Look of what was seen and of what the engine counted."""
+    if tally.empty:
+        return Look(Holds.EMPTY, 0, 0, "", tally.last_write)
+    if tally.whole:
+        return Look(Holds.DATA, tally.size, tally.size, content, tally.last_write)
+    size = None if counted is None else max(counted, tally.size)
+    at_least = tally.size if size is None else size
+    holds = Holds.DATA if tally.entries or at_least else Holds.UNKNOWN
+    return Look(holds, size, at_least, content, tally.last_write)

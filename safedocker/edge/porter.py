@@ -1,0 +1,247 @@
+"""Carries bytes out of volumes and into them, by containers of our own that are never started.
+
+They come from an empty image that is imported, so nothing is pulled and nothing needs root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import posixpath
+import re
+import secrets
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from safedocker.edge import answers
+from safedocker.edge.wire import Wire
+from safedocker.errors import NoBackup, SafedockerError
+from safedocker.loss.facts import HELPER, Volume
+
+CHUNK = 1 << 20  # bytes handed on at a time
+SLOW = 600.0  # seconds of silence after which a stream counts as dead
+BUSY = 120.0  # seconds an engine under load may take for one step
+TARGET = "/volume"  # where the volume is mounted; the tar stream's names begin with it
+OTHER_HOST = 24 * 3600.0  # seconds after which another machine's helper counts as left behind
+
+
+def find_volume(wire: Wire, name: str) -> Volume | None:
+    """Return the volume of exactly this name."""
+    if name in {"", ".", ".."}:  # these would make another address of it
+        return None
+    path = f"/volumes/{quote(name, safe='')}"
+    found = wire.json("GET", path, f"describe volume {name}", allowed=(404,))
+    volume = answers.volume(answers.mapping(found))
+    return volume if volume.name == name else None
+
+
+class Porter:
+    """Opens the volumes of one engine. Safe to use from several threads."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._stamp = _stamp()
+        self._lock = threading.Lock()
+        self._image: str | None = None
+
+    def close(self) -> None:
+        """Remove our image."""
+        with self._lock:
+            image, self._image = self._image, None
+        if image is not None:
+            self._remove_image(image)
+
+    @contextlib.contextmanager
+    def opened(self, name: str, *, read_only: bool, timeout: float = BUSY) -> Iterator[str]:
+        """Give a container that mounts the volume; it is gone when the block ends.
+
+        Raise NoBackup when there is no such volume: mounting it would make one.
+        """
+        before = find_volume(self._wire, name)
+        if before is None:
+            raise NoBackup(f"there is no volume {name}", "see which there are: docker volume ls")
+        helper = f"safedocker-{secrets.token_hex(8)}"
+        try:
+            self._create(helper, name, read_only, timeout)
+            after = find_volume(self._wire, name)
+            if after is None or after.created_at != before.created_at:
+                # Perhaps the mount made it anew, perhaps somebody else did: it is left alone.
+                raise NoBackup(
+                    f"volume {name} was removed while it was being opened",
+                    "see which there are: docker volume ls",
+                )
+            yield helper
+        except BaseException:
+            with contextlib.suppress(SafedockerError):
+                self._remove_container(helper)
+            raise
+        self._remove_container(helper)
+
+    def read(
+        self, helper: str, path: str = "", timeout: float = SLOW
+    ) -> contextlib.AbstractContextManager[Iterator[bytes]]:
+        """Give the tar stream of the volume, or of a path in it."""
+        return self._wire.reading(
+            f"/containers/{helper}/archive",
+            "send what is in a volume",
+            {"path": posixpath.join(TARGET, path)},
+            size=CHUNK,
+            timeout=timeout,
+            kind=NoBackup,
+        )
+
+    def has(self, helper: str, path: str, timeout: float) -> bool:
+        """Say whether the volume has this path."""
+        stat = self._wire.find(
+            "HEAD",
+            f"/containers/{helper}/archive",
+            "look into a volume",
+            {"path": posixpath.join(TARGET, path)},
+            timeout=timeout,
+        )
+        return stat is not None
+
+    def write(self, helper: str, chunks: Iterable[bytes]) -> None:
+        """Put a whole volume's tar stream back, its root included."""
+        self._wire.send(
+            f"/containers/{helper}/archive",
+            "write into a volume",
+            {"path": posixpath.dirname(TARGET)},
+            chunks,
+            timeout=SLOW,
+            kind=NoBackup,
+        )
+
+    def _create(self, helper: str, volume: str, read_only: bool, timeout: float) -> None:
+        mount = {
+            "Type": "volume",
+            "Source": volume,
+            "Target": TARGET,
+            "ReadOnly": read_only,
+            "VolumeOptions": {"NoCopy": True},
+        }
+        for last in (False, True):
+            made = self._wire.find(
+                "POST",
+                "/containers/create",
+                f"open volume {volume}",
+                {"name": helper},
+                body={
+                    "Image": self._own_image(),
+                    "Cmd": ["never"],
+                    "Labels": {HELPER: self._stamp},
+                    "HostConfig": {
+                        "NetworkMode": "none",
+                        "LogConfig": {"Type": "none"},
+                        "Mounts": [mount],
+                    },
+                },
+                allowed=() if last else (404,),
+                timeout=timeout,
+                kind=NoBackup,
+            )
+            if made is not None:
+                return
+            with self._lock:
+                self._image = None  # somebody pruned it: make another
+
+    def _own_image(self) -> str:
+        with self._lock:
+            if self._image is None:
+                changes = ['CMD ["never"]', f"LABEL {HELPER}={self._stamp}"]
+                answer = self._wire.call(
+                    "POST",
+                    "/images/create",
+                    "take an empty image",
+                    {"fromSrc": "-", "changes": changes},
+                    data=bytes(1024),  # a tar of nothing
+                    timeout=BUSY,
+                    kind=NoBackup,
+                )
+                found = re.search(r"sha256:[0-9a-f]{64}", answer.text)
+                if found is None:
+                    raise NoBackup(f"the engine would not take an empty image: {answer.text}")
+                self._image = found[0]
+            return self._image
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove containers and images of processes that are gone; return the containers' names."""
+        swept = []
+        params = {"all": "1", "filters": json.dumps({"label": [HELPER]})}
+        found = self._wire.json("GET", "/containers/json", "list its containers", params)
+        for one in map(answers.mapping, found):
+            if self._is_left_behind(one):
+                container = answers.container(one)
+                with contextlib.suppress(SafedockerError):  # another process may sweep as well
+                    self._remove_container(container.id)
+                    swept.append(container.name)
+        found = self._wire.json("GET", "/images/json", "list its images", params)
+        for one in map(answers.mapping, found):
+            if self._is_left_behind(one):
+                with contextlib.suppress(SafedockerError):
+                    self._remove_image(answers.text(one, "Id"))
+        return tuple(swept)
+
+    def _is_left_behind(self, one: dict[str, object]) -> bool:
+        match answers.texts(one, "Labels").get(HELPER, "").split("/"):
+            case [host, pid, started, _] if host == _host() and pid.isdecimal():
+                return _started(int(pid)) != started
+        created = one.get("Created")
+        return isinstance(created, int) and time.time() - created > OTHER_HOST
+
+    def _remove_container(self, id_or_name: str) -> None:
+        # Never with v=1: that takes volumes. 409: somebody else removes it right now.
+        self._wire.find(
+            "DELETE",
+            f"/containers/{id_or_name}",
+            f"remove the helper container {id_or_name}",
+            {"force": "1"},
+            allowed=(404, 409),
+            timeout=BUSY,
+        )
+
+    def _remove_image(self, id_: str) -> None:
+        self._wire.find(
+            "DELETE", f"/images/{id_}", "remove an image", {"force": "1"}, allowed=(404, 409)
+        )
+
+
+def _stamp() -> str:
+    """Name this process, "host/pid/start/random": start tells it from a later one of its pid."""
+    return f"{_host()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(6)}"
+
+
+def _host() -> str:
+    """Name the machine and the process namespace: several may use one engine."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{socket.gethostname()}-{uuid.getnode():x}-{space}")
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in any form that stays the same; "" when it is gone."""
+    if not Path("/proc/self/stat").exists():
+        done = subprocess.run(
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+            env={"LC_ALL": "C", "TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return re.sub(r"[^A-Za-z0-9]+", "-", done.stdout.strip())
+    try:
+        # Field 22; the name in brackets before it may hold blanks and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+    return "" if fields[0] in {b"Z", b"X"} else f"{boot}.{fields[19].decode()}"

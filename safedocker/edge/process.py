@@ -1,0 +1,216 @@
+"""The process we are and the one we become: finding the real binary, exec, stdin, the parent.
+
+Hot: imported before a form has matched.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from safedocker.errors import Interrupted, NoDocker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SHIM_MARK = b"# >>> safedocker install wrote these lines >>>"
+_HEAD = 2048  # bytes; the mark stands in a shim's first lines
+
+
+def find_real(program: str, recorded: str, shim: str) -> str:
+    """Given the path that install recorded and the shim's own, return the real binary's path.
+
+    The recorded one, or, if that is gone, the next on PATH that is neither this shim (compared by
+    inode) nor another of ours (told by the mark in it). Raise NoDocker when there is none.
+    """
+    own = _identity(shim)
+    for candidate in (recorded, *_on_path(program)):
+        if not candidate or not os.access(candidate, os.X_OK) or os.path.isdir(candidate):
+            continue
+        if _identity(candidate) != own and not is_shim(candidate):
+            return candidate
+    raise NoDocker(
+        f"no real {program} found: {recorded or 'none recorded'} is gone and PATH has no other",
+        f"install {program}, or tell where it is: safedocker install --shims DIR",
+    )
+
+
+def _on_path(program: str) -> list[str]:
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return [os.path.join(folder or ".", program) for folder in folders]
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def is_shim(path: str) -> bool:
+    """Does the file carry our mark? A file that can't be read does not."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return SHIM_MARK in os.read(descriptor, _HEAD)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def become(real: str, words: list[str]) -> NoReturn:
+    """Replace this process by the real binary, with the words as they came.
+
+    Python ignores SIGPIPE and SIGXFSZ and exec would hand that on, so both get their default back.
+    Raise NoDocker when the kernel refuses.
+    """
+    import signal
+
+    for name in ("SIGPIPE", "SIGXFSZ"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    arguments = [os.fsencode(real), *(os.fsencode(word) for word in words)]
+    try:
+        os.execve(real, arguments, os.environ)  # noqa: S606 - this is what we are for
+    except OSError as fault:
+        raise NoDocker(
+            f"the real binary can't be run: {real}: {fault.strerror}",
+            "nothing was removed; repair it, or install the shim again",
+        ) from fault
+
+
+def restore_locale(told: str) -> None:
+    """Undo Python's locale coercion (PEP 538), which sets LC_CTYPE in the C locale.
+
+    `told` is what the shim saw: "" when LC_CTYPE was unset, else "=" and its value.
+    """
+    if told:
+        os.environ["LC_CTYPE"] = told[1:]
+    else:
+        os.environ.pop("LC_CTYPE", None)
+
+
+def stdin_can_answer() -> bool:
+    """Could somebody answer a question that the real client puts on stdin?
+
+    False only when it is certain that stdin is at its end: closed, /dev/null, an empty rest of a
+    file, or a pipe whose writer is gone. The real client takes that for No.
+    """
+    import select
+    import stat
+
+    try:
+        status = os.fstat(0)
+    except OSError:
+        return False
+    if stat.S_ISREG(status.st_mode):
+        return os.lseek(0, 0, os.SEEK_CUR) < status.st_size
+    if stat.S_ISCHR(status.st_mode):
+        return not (os.path.exists(os.devnull) and os.stat(os.devnull).st_rdev == status.st_rdev)
+    poll = select.poll()
+    poll.register(0, select.POLLIN)
+    events = dict(poll.poll(0)).get(0, 0)
+    return not (events & select.POLLHUP and not events & select.POLLIN)
+
+
+def keep_stdin(files: "Sequence[str]") -> bytes | None:
+    """Given the values of Compose's --file, return what stands on stdin if one of them is `-`.
+
+    stdin is then replaced by a file with the same bytes, so that our questions and the real
+    command each read all of it. None where stdin is not Compose's to read.
+    """
+    if "-" not in files:
+        return None
+    import tempfile
+
+    parts = []
+    while part := os.read(0, 1 << 16):
+        parts.append(part)
+    content = b"".join(parts)
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        os.dup2(file.fileno(), 0, inheritable=True)
+    return content
+
+
+class EndingSignals:
+    """Within it, a SIGTERM or SIGHUP that would end us raises Interrupted, so that containers
+    stopped for a backup are started again. A signal that the parent ignores stays ignored."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        import signal
+
+        def end(number: int, _frame: object) -> NoReturn:
+            name = signal.Signals(number).name
+            raise Interrupted(f"ended by {name} before anything was removed")
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                self._before[number] = signal.signal(number, end)
+
+    def __exit__(self, *_fault: object) -> None:
+        import signal
+
+        for number in self._before:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def working_directory() -> str:
+    """The working directory, or what is known of it when it has been removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return os.environ.get("PWD", "(removed)")
+
+
+def folder(variable: str, default: str) -> str:
+    """Our folder below one of XDG's: ("XDG_STATE_HOME", ".local/state") gives the state folder.
+
+    A relative value is ignored, as the XDG Base Directory Specification says.
+    """
+    base = os.environ.get(variable, "")
+    if not os.path.isabs(base):
+        base = os.path.join(os.path.expanduser("~"), *default.split("/"))
+    return os.path.join(base, "safedocker")
+
+
+def backups_folder() -> str:
+    """Where the backups are kept."""
+    return os.path.join(folder("XDG_DATA_HOME", ".local/share"), "backups")
+
+
+def state_folder() -> str:
+    """Where the audit and bug reports are kept."""
+    return folder("XDG_STATE_HOME", ".local/state")
+
+
+def parent_command() -> str:
+    """The parent process's command line, "" where the system does not tell."""
+    try:
+        with open(f"/proc/{os.getppid()}/cmdline", "rb") as file:
+            words = file.read(4096).split(b"\0")
+    except OSError:
+        return _parent_by_ps()
+    return b" ".join(words).decode("utf-8", "replace").strip()
+
+
+def _parent_by_ps() -> str:
+    if sys.platform.startswith("linux"):
+        return ""
+    import subprocess
+
+    asked = subprocess.run(
+        ["/bin/ps", "-o", "command=", "-p", str(os.getppid())],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip()

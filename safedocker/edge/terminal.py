@@ -1,0 +1,488 @@
+"""The terminal: the preview, the question, progress, faults. The only file that prints, and the
+only importer of rich, questionary and prompt_toolkit, each of which comes in where it is used.
+
+The words are wording.py's. What is done about an answer is not decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import enum
+import os
+import shlex
+import signal
+import sys
+import termios
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from safedocker.edge import wording
+from safedocker.edge.wording import clean
+from safedocker.errors import SafedockerError
+from safedocker.loss.facts import Holds
+
+if TYPE_CHECKING:
+    from questionary import Question
+    from rich.console import Console, RenderableType
+
+    from safedocker.backup.manifest import Backup
+    from safedocker.backup.store import Abandoned
+    from safedocker.backup.take import Progress, Stage
+    from safedocker.loss.plan import Plan
+    from safedocker.policy.decide import Decision
+    from safedocker.policy.options import Caller
+
+PATIENCE = 1.0  # seconds of work before a progress bar shows
+TRIES = 3  # how often a person may mistype
+
+
+class Answer(enum.Enum):
+    """What the person chose."""
+
+    BACK_UP = "back up"
+    WITHOUT = "without a backup"
+    CANCEL = "cancel"
+
+
+class Terminal:
+    """The person's terminal, if there is one: plans and notes on stderr, questions on /dev/tty."""
+
+    def __init__(self) -> None:
+        self.can_ask = _is_terminal(sys.stderr) and _has_controlling_terminal()
+
+    def preview(
+        self, plan: Plan, *, caller: Caller | None = None, now: datetime.datetime | None = None
+    ) -> None:
+        """Show what the command would take, on stderr. `now` is UTC."""
+        _draw(_console(sys.stderr), plan, now or datetime.datetime.now(datetime.UTC), caller)
+
+    def ask(self, plan: Plan, decision: Decision, *, caller: Caller | None = None) -> Answer:
+        """Show the plan, put the question, return the answer. Ctrl-D, and no answer, cancel.
+
+        Only where `can_ask`. Raise KeyboardInterrupt for Ctrl-C, and what a signal's handler
+        raises; the terminal's modes are then what they were.
+        """
+        self.preview(plan, caller=caller)
+        with _controlling_terminal() as line:
+            try:
+                answer = _choose(line, plan)
+                if answer is Answer.WITHOUT and not _typed(line, decision.challenge):
+                    return Answer.CANCEL
+            except EOFError:
+                return Answer.CANCEL
+        return answer
+
+    def ways_on(self, plan: Plan, decision: Decision | None = None) -> str:
+        """After a refusal: what to do instead, a line each."""
+        rule = decision.rule if decision else "nobody-to-ask"
+        ways = []
+        if plan.safer:
+            ways.append(f"to keep the volumes: {clean(plan.safer)}")
+        if plan.gaps:
+            ways.append("no backup can protect what is not known, so none was taken")
+        elif rule == "nobody-to-ask":
+            line = wording.command_line(plan.command)
+            ways.append(f"to back up first and go on: SAFEDOCKER_MODE=backup {line}")
+        if rule == "nobody-to-ask":
+            ways.append("to be asked: have a person type it at a terminal")
+        elif rule == "unknown-loss":
+            ways.append(
+                "to be asked: have a person type it at a terminal, with SAFEDOCKER_MODE=ask"
+            )
+        return "\n".join(ways)
+
+    @contextlib.contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """Give what a backup reports to; a bar shows on a terminal, after PATIENCE seconds."""
+        if not _is_terminal(sys.stderr):
+            yield _ignore
+            return
+        bar = _Bar(_console(sys.stderr))
+        try:
+            yield bar.report
+        finally:
+            bar.close()
+
+    def backed_up(self, backup: Backup) -> None:
+        """Say what was kept, and how it is undone."""
+        held = wording.count(len(backup.parts), "volume")
+        at = backup.verified_at.astimezone()
+        self.note(
+            f"backed up {held}, {wording.size(backup.data_bytes)}, verified at {at:%H:%M:%S}; "
+            f"to undo: {wording.own_command()} undo {backup.id}"
+        )
+
+    def interrupted_backup(self, found: Abandoned) -> None:
+        """Tell of an earlier backup whose process was killed, and what it may have left stopped."""
+        of = f" before `{clean(shlex.join(found.argv))}`" if found.argv else ""
+        when = f" at {_local(found.at)}" if found.at else ""
+        self.note(
+            f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
+        )
+        if found.stopped:
+            names = " ".join(clean(one.name) for one in found.stopped)
+            on = f", on the engine {clean(found.engine)}" if found.engine else ""
+            self.note(f"it had stopped containers{on}; to start them: docker start {names}")
+
+    def note(self, text: str) -> None:
+        """Say one thing on stderr."""
+        _tell_line(clean(text), "")
+
+
+def tell(fault: SafedockerError) -> None:
+    """Say on stderr what went wrong, and how to go on."""
+    _tell_line(clean(fault.message), "bold red")
+    for line in fault.hint.splitlines():
+        print(f"  {clean(line)}", file=sys.stderr)
+
+
+def tell_bug(traceback_text: str, file: Path | None) -> None:
+    """Say on stderr that safedocker itself failed, and where the report is."""
+    *_, last = traceback_text.strip().splitlines() or ["no traceback"]
+    where = f"the report is in {file}" if file else "no report could be written, so here it is"
+    tell(
+        SafedockerError(
+            f"a bug in safedocker: {last}",
+            f"nothing was removed by safedocker; {where}" + ("" if file else "\n" + traceback_text),
+        )
+    )
+
+
+def say(text: str) -> None:
+    """Print a line of safedocker's own commands, on stdout."""
+    print(clean(text, keep="\n"))
+
+
+def show(plan: Plan, *, caller: Caller | None = None) -> None:
+    """The preview, on stdout."""
+    _draw(_console(sys.stdout), plan, datetime.datetime.now(datetime.UTC), caller)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns on stdout; nothing is cut: what does not fit goes on in the next line."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console = _console(sys.stdout)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in head:
+        drawn.add_column(title, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(clean(cell)) for cell in row))
+    console.print(drawn)
+
+
+def text(plan: Plan, *, width: int, now: datetime.datetime, caller: Caller | None = None) -> str:
+    """The preview as plain text."""
+    import io
+
+    from rich.console import Console
+
+    console = Console(file=io.StringIO(), width=width, color_system=None, **_PLAIN)
+    with console.capture() as captured:
+        _draw(console, plan, now, caller)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+# the preview
+
+
+def _draw(
+    console: Console, plan: Plan, now: datetime.datetime, caller: Caller | None = None
+) -> None:
+    """Print the command and its engine, what goes, what stays, what is not known, what is safer."""
+    from rich.text import Text
+
+    console.print()
+    _block(console, [("safedocker:", Text(wording.command_line(plan.command), style="bold"))])
+    _block(console, wording.head(plan, caller), indent=2)
+    console.print()
+    console.print(Text(wording.headline(plan), style=_weight(plan)))
+    groups = wording.by_project(plan)
+    rows = {loss.name: wording.cells(loss, now) for loss in plan.losses}
+    widths = _widths(list(rows.values()), console.width)
+    if widths and plan.losses:
+        console.print(_row(wording.TITLES, widths, "dim"))
+    for project, losses in groups.items():
+        if len(groups) > 1:
+            of = f"project {clean(project)}" if project else "no project"
+            console.print(Text(f"  {of}: {wording.summary(losses)}", style="bold"))
+        for loss in losses:
+            if widths:
+                console.print(_row(rows[loss.name], widths, ""))
+            else:
+                _stacked(console, rows[loss.name])
+    console.print()
+    _block(console, wording.tail(plan))
+
+
+def _widths(rows: list[wording.Cells], width: int) -> tuple[int, ...]:
+    """The columns' widths, or () where a terminal of that width can't hold them side by side."""
+    from rich.cells import cell_len
+
+    columns = tuple(
+        max(map(cell_len, column)) for column in zip(wording.TITLES, *rows, strict=True)
+    )
+    return columns if 2 + sum(columns) + 2 * (len(columns) - 1) <= width else ()
+
+
+def _row(cells: wording.Cells, widths: tuple[int, ...], style: str) -> RenderableType:
+    from rich.cells import set_cell_size
+    from rich.text import Text
+
+    padded = [set_cell_size(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    line = Text("  " + "  ".join(padded).rstrip(), style=style)
+    if not style:
+        line.stylize("bold", 2, 2 + widths[0])
+    return line
+
+
+def _stacked(console: Console, cells: wording.Cells) -> None:
+    """The same row on a narrow terminal: the name, and below it what there is to say."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(cells.name, style="bold", overflow="fold"), (0, 0, 0, 2)))
+    console.print(Padding(Text(wording.sentence(cells), overflow="fold"), (0, 0, 0, 4)))
+
+
+def _weight(plan: Plan) -> str:
+    holds = any(loss.holds in {Holds.DATA, Holds.UNKNOWN} for loss in plan.losses)
+    return "bold red" if holds else "bold"
+
+
+_STYLES = {"engine:": "bold yellow", "not known:": "bold yellow", "safer:": "green"}
+
+
+def _block(console: Console, lines: Sequence[tuple[str, RenderableType]], indent: int = 0) -> None:
+    """Print words with a label before each; what is too long goes on under its beginning."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for label, words in lines:
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        told = Text(words, overflow="fold") if isinstance(words, str) else words
+        grid.add_row(Text(" " * indent + label, style=_STYLES.get(label, "")), told)
+        console.print(grid)
+
+
+_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": False}
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    plain = bool(os.environ.get("NO_COLOR")) or not _is_terminal(stream)
+    return Console(file=stream, color_system=None if plain else "auto", **_PLAIN)
+
+
+def _tell_line(told: str, style: str) -> None:
+    name = "safedocker:"
+    if style and _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
+        name = f"\033[1;31m{name}\033[0m"
+    print(name, told, file=sys.stderr)
+
+
+def _local(at: str) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{datetime.datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    return clean(at)
+
+
+# the question
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _has_controlling_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _controlling_terminal() -> Iterator[TextIO]:
+    """Open it, forget what was typed before the question, and leave its modes as they were."""
+    # macOS can't wait for input on /dev/tty itself, so there its device is opened by name.
+    path = os.ttyname(sys.stderr.fileno()) if sys.platform == "darwin" else "/dev/tty"
+    descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    with open(descriptor, "r+b", buffering=0) as device:
+        import io
+
+        line = io.TextIOWrapper(device, encoding="utf-8", errors="replace", write_through=True)
+        modes = termios.tcgetattr(descriptor)
+        termios.tcflush(descriptor, termios.TCIFLUSH)
+        try:
+            yield line
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
+            line.detach()
+
+
+def _choose(line: TextIO, plan: Plan) -> Answer:
+    """Let the person pick. With gaps there is nothing that a backup would be sure to hold."""
+    import questionary
+    from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
+
+    choices = [
+        questionary.Choice("Go on without a backup", Answer.WITHOUT),
+        questionary.Choice("Cancel", Answer.CANCEL),
+    ]
+    first = Answer.CANCEL
+    if plan.gaps:
+        print("A backup can't protect what is not known, so none is offered.", file=sys.stderr)
+    else:
+        first = Answer.BACK_UP
+        choices.insert(0, questionary.Choice("Back up, then go on", Answer.BACK_UP))
+    question = questionary.select(
+        "What now?",
+        choices=choices,
+        default=next(choice for choice in choices if choice.value is first),
+        qmark=">",
+        instruction="(arrows or number, then Enter)",
+        use_shortcuts=True,
+        **_streams(line),
+    )
+    ends = KeyBindings()
+
+    @ends.add("c-d", eager=True)
+    def _end(event: Any) -> None:
+        event.app.exit(exception=EOFError, style="class:aborting")
+
+    application = question.application
+    application.key_bindings = merge_key_bindings([application.key_bindings or ends, ends])
+    answer = _run(question)
+    return answer if isinstance(answer, Answer) else Answer.CANCEL
+
+
+def _typed(line: TextIO, challenge: str) -> bool:
+    """Has the person typed the challenge? Enter alone, or TRIES wrong ones, is a no."""
+    import questionary
+
+    shown = wording.to_type(challenge)
+    told = f"To delete without a backup type {clean(shown)} (Enter alone cancels):"
+    for _ in range(TRIES):
+        typed = _run(questionary.text(told, qmark=">", **_streams(line))).strip()
+        if not typed:
+            return False
+        if typed in {shown, challenge}:
+            return True
+        told = f"That is not {clean(shown)}. Type {clean(shown)} (Enter alone cancels):"
+    return False
+
+
+def _streams(line: TextIO) -> dict[str, Any]:
+    """Input and output of a question. No cursor position is asked for: an answer that comes late
+    would be read by the real docker."""
+    from prompt_toolkit.data_structures import Size
+    from prompt_toolkit.input.vt100 import Vt100Input
+    from prompt_toolkit.output.vt100 import Vt100_Output
+
+    def measure() -> Size:
+        columns, rows = os.get_terminal_size(line.fileno())
+        return Size(rows=rows or 24, columns=columns or 80)
+
+    return {
+        "input": Vt100Input(line),
+        "output": Vt100_Output(line, measure, term=os.environ.get("TERM"), enable_cpr=False),
+    }
+
+
+def _run(question: Question) -> Any:
+    """Put one question. What the handlers of SIGTERM and SIGHUP raise ends it in order: raised in
+    the middle of the event loop it would be swallowed there, or leave the terminal raw."""
+    application = question.application
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def end(number: int, frame: Any) -> None:
+        handler = before[signal.Signals(number)]
+        try:
+            if callable(handler):
+                handler(number, frame)
+        except BaseException as fault:
+            raised = fault
+            loop = application.loop
+            if loop is None:
+                raise
+            loop.call_soon_threadsafe(lambda: _leave(raised))
+
+    def _leave(fault: BaseException) -> None:
+        if application.is_running and not application.is_done:
+            application.exit(exception=fault)
+
+    ours = [number for number, handler in before.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        return question.unsafe_ask()
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
+# progress
+
+
+def _ignore(_stage: Stage, _volume: str, _done: int, _total: int | None) -> None:
+    return
+
+
+class _Bar:
+    """A bar that shows itself after PATIENCE seconds. `report` is a Progress."""
+
+    def __init__(self, console: Console) -> None:
+        from rich import progress
+
+        self._bar = progress.Progress(
+            progress.SpinnerColumn("line"),
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(bar_width=20),
+            progress.TextColumn("{task.fields[amount]}", markup=False),
+            progress.TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("backup", total=None, amount="")
+        self._lock = threading.Lock()
+        self._closed = False
+        self._shown = False
+        self._timer = threading.Timer(PATIENCE, self._show)
+        self._timer.start()
+
+    def report(self, stage: Stage, volume: str, done: int, total: int | None) -> None:
+        """Take in where the backup is. The stream has headers too: `done` may pass `total`."""
+        amount = wording.size(done) if done else ""
+        self._bar.update(
+            self._task,
+            description=f"{stage.value} {wording.short(volume)}",
+            completed=min(done, total) if total else done,
+            total=total or None,
+            amount=f"{amount} of {wording.size(total)}"
+            if amount and total and done < total
+            else amount,
+        )
+
+    def close(self) -> None:
+        """Take the bar away. No thread is left: exec follows."""
+        with self._lock:
+            self._closed = True
+        self._timer.cancel()
+        self._timer.join()
+        if self._shown:
+            self._bar.stop()
+
+    def _show(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._shown = True
+                self._bar.start()

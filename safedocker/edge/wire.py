@@ -1,0 +1,406 @@
+"""How an engine is spoken to: transports, time-outs, and a sentence for each way that fails.
+
+The only importer of the docker SDK, of which it takes the socket transports. What is said to the
+engine, and what the answers mean, is engine.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shlex
+import socket
+import ssl
+import subprocess
+import tempfile
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import docker.transport
+import requests
+import urllib3
+import urllib3.connection
+
+from safedocker.edge.address import Address
+from safedocker.errors import NoEngine, SafedockerError
+
+CONNECT = 10.0  # seconds, at most, for a connection to stand
+POOL = 10  # connections kept; as many threads may ask at the same time
+FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+SENTENCES: tuple[tuple[type[OSError], str], ...] = (
+    (socket.gaierror, "the host of the engine at {host} is not known"),
+    (PermissionError, "you may not open the Docker socket at {host}"),
+    (FileNotFoundError, "there is no Docker engine at {host}: no such socket"),
+    (ConnectionRefusedError, "there is no Docker engine at {host}: the connection was refused"),
+)
+
+Params = Mapping[str, Any]
+
+
+class Wire:
+    """A connection to one engine. Safe to use from several threads."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._ssh: _SshAdapter | None = None
+        self._session = requests.Session()
+        self._session.auth = _no_netrc
+        self._session.headers.update(dict(address.headers))
+        self._session.headers["Accept-Encoding"] = "identity"  # gzip would cost the engine's CPU
+        # As Docker's client: a proxy from the environment counts for a remote TCP address only.
+        self._session.trust_env = address.remote and address.host.startswith("tcp:")
+        self._verify: bool | str = True
+        self._base = self._prepare()
+        self.api = (0, 0)
+
+    def _prepare(self) -> str:
+        """Mount the transport and return the address that requests shall use."""
+        scheme, _, rest = self._address.host.partition("://")
+        tls = self._address.tls
+        if scheme == "unix":
+            path = os.path.abspath(rest)  # the SDK would put a slash before a relative one
+            self._session.mount(
+                "http+docker://",
+                docker.transport.UnixHTTPAdapter(
+                    f"http+unix://{path}", math.ceil(self._timeout), max_pool_size=POOL
+                ),
+            )
+            return "http+docker://localhost"
+        if scheme == "ssh":
+            self._ssh = _SshAdapter(self._address.host, self._timeout)
+            self._session.mount("http+docker://", self._ssh)
+            return "http+docker://localhost"
+        if scheme == "npipe" and hasattr(docker.transport, "NpipeHTTPAdapter"):
+            adapter = docker.transport.NpipeHTTPAdapter(
+                self._address.host, math.ceil(self._timeout), max_pool_size=POOL
+            )
+            self._session.mount("http+docker://", adapter)
+            return "http+docker://localnpipe"
+        if scheme not in {"tcp", "http", "https"}:
+            raise NoEngine(
+                f"an engine at {self._address.host} can't be asked: safedocker does not speak "
+                f"{scheme}://",
+                self._hint(),
+            )
+        if tls is not None:
+            self._verify = (tls.ca or True) if tls.verify else False
+            if tls.cert and tls.key:
+                self._session.cert = (tls.cert, tls.key)
+            if not tls.verify:
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        secure = tls is not None or scheme == "https"
+        return f"{'https' if secure else 'http'}://{rest}".rstrip("/")
+
+    def connect(self) -> str:
+        """Return the engine's version, and speak the highest API it knows from then on."""
+        answer = self.json("GET", "/version", "say its version")
+        try:
+            major, minor = str(answer["ApiVersion"]).split(".")
+            self.api = (int(major), int(minor))
+        except (KeyError, TypeError, ValueError):
+            raise NoEngine(
+                f"what answers at {self._address.host} is no Docker engine", self._hint()
+            ) from None
+        self._base += f"/v{major}.{minor}"
+        return str(answer.get("Version", ""))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._session.close()
+        if self._ssh is not None:
+            self._ssh.hang_up()
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        params: Params | None = None,
+        *,
+        allowed: Container[int] = (),
+        timeout: float | None = None,
+    ) -> Any:
+        """Return the answer's JSON; None for a status of `allowed`. Raise NoEngine otherwise."""
+        answer = self.find(method, path, what, params, allowed=allowed, timeout=timeout)
+        if answer is None:
+            return None
+        try:
+            return answer.json()
+        except ValueError:
+            raise NoEngine(
+                f"the engine at {self._address.host} gave an answer that can't be read when asked "
+                f"to {what}",
+                self._hint(),
+            ) from None
+
+    def find(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        params: Params | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        allowed: Container[int] = (404,),
+        timeout: float | None = None,
+        kind: type[SafedockerError] = NoEngine,
+    ) -> requests.Response | None:
+        """As `call`, with None for a status of `allowed`."""
+        answer = self._ask(method, path, params, json=body, timeout=timeout)
+        if answer.status_code in allowed:
+            return None
+        return self._accepted(answer, what, kind)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        params: Params | None = None,
+        *,
+        body: Mapping[str, Any] | None = None,
+        data: bytes | None = None,
+        timeout: float | None = None,
+        kind: type[SafedockerError] = NoEngine,
+    ) -> requests.Response:
+        """Ask the engine to `what`; `timeout` is the seconds it may be silent.
+
+        Raise NoEngine when it does not answer, and `kind` when it answers with a refusal.
+        """
+        answer = self._ask(method, path, params, json=body, data=data, timeout=timeout)
+        return self._accepted(answer, what, kind)
+
+    def send(
+        self,
+        path: str,
+        what: str,
+        params: Params,
+        chunks: Iterable[bytes],
+        *,
+        timeout: float,
+        kind: type[SafedockerError],
+    ) -> None:
+        """PUT a stream. What `chunks` raises passes through as it is."""
+        raised: list[BaseException] = []
+
+        def watched() -> Iterator[bytes]:
+            try:
+                # An empty chunk would end the body early.
+                yield from filter(None, chunks)
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        try:
+            answer = self._ask("PUT", path, params, data=watched(), timeout=timeout, sends=True)
+        except NoEngine:
+            if raised:
+                raise raised[0] from None
+            raise
+        self._accepted(answer, what, kind)
+
+    @contextlib.contextmanager
+    def reading(
+        self,
+        path: str,
+        what: str,
+        params: Params,
+        *,
+        size: int,
+        timeout: float,
+        kind: type[SafedockerError],
+    ) -> Iterator[Iterator[bytes]]:
+        """Give the body of a GET in pieces of `size` bytes and a little more, the last shorter.
+
+        While they are read, NoEngine is raised when the body is cut or the engine falls silent.
+        """
+        answer = self._ask("GET", path, params, timeout=timeout, stream=True)
+        with contextlib.closing(self._accepted(answer, what, kind)):
+            yield self._pieces(answer, size)
+
+    def _pieces(self, answer: requests.Response, size: int) -> Iterator[bytes]:
+        parts: list[bytes] = []
+        held = 0
+        try:
+            for part in answer.iter_content(size):
+                parts.append(part)
+                held += len(part)
+                if held >= size:
+                    yield b"".join(parts)
+                    parts, held = [], 0
+        except FAULTS as error:
+            raise NoEngine(
+                f"the engine at {self._address.host} stopped sending in the middle{_reason(error)}",
+                self._hint(),
+            ) from error
+        if parts:
+            yield b"".join(parts)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        *,
+        timeout: float | None,
+        sends: bool = False,
+        **more: Any,
+    ) -> requests.Response:
+        patience = self._timeout if timeout is None else timeout
+        # What is sent is under the connect time-out, and a slow disk may make the engine pause.
+        connect = patience if sends else min(patience, CONNECT)
+        try:
+            return self._session.request(
+                method,
+                self._base + path,
+                params=params,
+                timeout=(connect, patience),
+                verify=self._verify,
+                allow_redirects=False,
+                **more,
+            )
+        except FAULTS as error:
+            raise self._fault(error, patience) from error
+
+    def _accepted(
+        self, answer: requests.Response, what: str, kind: type[SafedockerError]
+    ) -> requests.Response:
+        if answer.status_code < 300 or answer.status_code == 304:  # 304: it is so already
+            return answer
+        try:
+            said = str(answer.json()["message"])
+        except (ValueError, KeyError, TypeError, *FAULTS):
+            said = answer.reason or str(answer.status_code)
+        said = " ".join(said.split()).rstrip(".")
+        raise kind(f"the engine at {self._address.host} would not {what}: {said}", self._hint())
+
+    def _hint(self) -> str:
+        return f"the address comes from {self._address.source}"
+
+    def _fault(self, error: BaseException, patience: float) -> NoEngine:
+        """Say in a sentence why there was no answer."""
+        host, hint = self._address.host, self._hint()
+        if self._ssh is not None:
+            said = self._ssh.last_words()
+            return NoEngine(
+                f"there is no way to the engine at {host}" + (f": {said}" if said else ""),
+                f"this has to work: {self._ssh.shown}; {hint}",
+            )
+        causes = list(_causes(error))
+        for cause in causes:
+            if isinstance(cause, ssl.SSLError):
+                return NoEngine(
+                    f"TLS with the engine at {host} failed: {_said(cause)}",
+                    f"--tlscacert, --tlscert and --tlskey, or DOCKER_CERT_PATH, say which "
+                    f"certificates are used; {hint}",
+                )
+            for kind, sentence in SENTENCES:
+                if isinstance(cause, kind):
+                    return NoEngine(sentence.format(host=host), hint)
+        if any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes):
+            return NoEngine(f"the engine at {host} did not answer within {patience:.0f} s", hint)
+        return NoEngine(f"the engine at {host} went away{_reason(error)}", hint)
+
+
+def _reason(error: BaseException) -> str:
+    said = next((c.strerror for c in _causes(error) if isinstance(c, OSError) and c.strerror), "")
+    return f": {said}" if said else ""
+
+
+def _said(error: ssl.SSLError) -> str:
+    return str(getattr(error, "verify_message", "") or error.reason or error)
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Stand in for requests' own habit of sending the passwords of ~/.netrc."""
+    return request
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what is wrapped in it, outermost first."""
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        reason = getattr(error, "reason", None)
+        wrapped = [one for one in (reason, *error.args) if isinstance(one, BaseException)]
+        error = wrapped[0] if wrapped else error.__cause__ or error.__context__
+
+
+class _SshConnection(urllib3.connection.HTTPConnection):
+    """HTTP over `docker system dial-stdio` at the far end, as Docker's own client does it.
+
+    The ssh process gets one end of a socket pair: the other end is a real socket, so that
+    time-outs hold. Source: docker/cli cli/connhelper/connhelper.go.
+    """
+
+    def __init__(self, argv: list[str], words: IO[bytes], timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._argv = argv
+        self._words = words
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def connect(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(self.timeout)
+        with theirs:
+            self._process = subprocess.Popen(
+                self._argv,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=self._words,
+            )
+        self.sock = ours
+
+    def close(self) -> None:
+        super().close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process = None
+
+
+class _SshPool(urllib3.connectionpool.HTTPConnectionPool):
+    def __init__(self, argv: list[str], words: IO[bytes], timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout, maxsize=POOL)
+        self._made = (argv, words, timeout)
+
+    def _new_conn(self) -> _SshConnection:
+        return _SshConnection(*self._made)
+
+
+class _SshAdapter(docker.transport.UnixHTTPAdapter):
+    """The SDK's own ssh transport needs paramiko, and starts a new ssh for every request."""
+
+    def __init__(self, host: str, timeout: float) -> None:
+        super().__init__("http+unix:///", math.ceil(timeout))
+        parts = urlsplit(host)
+        argv = ["ssh", "-o", "ConnectTimeout=30", "-T"]
+        if parts.username:
+            argv += ["-l", parts.username]
+        if parts.port:
+            argv += ["-p", str(parts.port)]
+        far = ["docker", "system", "dial-stdio"]
+        if parts.path.strip("/"):
+            far[1:1] = ["--host", f"unix://{parts.path}"]
+        argv += ["--", parts.hostname or "", *far]
+        self.shown = shlex.join(["ssh", *argv[4:]])
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by hang_up
+        self._pool = _SshPool(argv, self._words, timeout)
+
+    def get_connection(self, url: Any, proxies: Any = None) -> Any:
+        return self._pool
+
+    def last_words(self) -> str:
+        """Return the last line that ssh wrote."""
+        self._words.seek(0)
+        lines = self._words.read().decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def hang_up(self) -> None:
+        """End the ssh processes."""
+        self._pool.close()
+        self._words.close()

@@ -1,0 +1,1 @@
+"""Step 2: what the command would take. Command + Facts -> Plan, pure."""

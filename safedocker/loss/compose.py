@@ -1,0 +1,142 @@
+"""What belongs to a Compose project: which containers and volumes its `down` and `rm` mean, in the
+meaning of that Compose version. Pure; the model and the dry run were asked of Compose itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from safedocker.command.parse import Command
+from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, DryRun, Facts, Model
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The containers a command removes: with their anonymous volumes, and without."""
+
+    with_volumes: tuple[Container, ...]
+    without_volumes: tuple[Container, ...]
+
+    @property
+    def all(self) -> tuple[Container, ...]:
+        """Both, those removed with their volumes first."""
+        return self.with_volumes + self.without_volumes
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A volume that `down -v` will try to remove, unless something still uses it."""
+
+    name: str
+    external: bool
+    why: str
+
+
+def removed_by_down(command: Command, facts: Facts) -> Removed:
+    """The containers `compose down` removes. Orphans go without their anonymous volumes.
+
+    v1 takes one-off containers too; v2 only with --remove-orphans. Where Compose's own dry run is
+    at hand, it decides. Source: docker-semantics 3.4; docker/compose pkg/compose/down.go.
+    """
+    model = facts.model
+    if model is None:
+        return Removed((), ())
+    known = set(model.services) | set(model.disabled)
+    orphans_too = command.on("remove-orphans") or facts.remove_orphans
+    with_volumes: list[Container] = []
+    without_volumes: list[Container] = []
+    for container in _of_project(facts, model):
+        service = container.labels.get(COMPOSE_SERVICE, "")
+        orphan = not model.by_name_only and service not in known
+        if model.dry_run is not None:
+            goes = container.name in model.dry_run.containers
+        elif orphan:
+            goes = orphans_too
+        elif one_off(container) and not _first_generation(facts):
+            goes = orphans_too and _selected(service, command, model)
+        else:
+            goes = _selected(service, command, model)
+        if goes:
+            (without_volumes if orphan else with_volumes).append(container)
+    return Removed(tuple(with_volumes), tuple(without_volumes))
+
+
+def volumes_of_down(command: Command, facts: Facts) -> tuple[Candidate, ...]:
+    """The named volumes `compose down -v` tries to remove, external ones marked.
+
+    With a file loaded Compose goes by the names in the model and never looks at labels; by name
+    only it goes by the project label. Source: docker-semantics 3.4, rules 4 and 10.
+    """
+    model = facts.model
+    if model is None:
+        return ()
+    externals = tuple(Candidate(v.name, True, "external") for v in model.volumes if v.external)
+    if model.dry_run is not None and (command.operands or model.by_name_only):
+        return _listed(model.dry_run) + externals  # narrowed to services, or found by label
+    if model.by_name_only:
+        return tuple(
+            Candidate(volume.name, False, f"labelled with project {model.project}")
+            for volume in facts.volumes.values()
+            if volume.project == model.project
+        )
+    declared = tuple(
+        Candidate(v.name, False, f"volume {v.key} of project {model.project}")
+        for v in model.volumes
+        if not v.external
+    )
+    return (_listed(model.dry_run) if model.dry_run else ()) + declared + externals
+
+
+def _listed(dry_run: DryRun) -> tuple[Candidate, ...]:
+    return tuple(
+        Candidate(name, False, "Compose's own dry run removes it") for name in dry_run.volumes
+    )
+
+
+def removed_by_rm(command: Command, facts: Facts) -> tuple[Container, ...]:
+    """The containers `compose rm` removes: stopped ones, or with --stop all, of the services named.
+
+    v1 takes one-off containers too. Source: docker/compose pkg/compose/remove.go;
+    compose/cli/main.py rm (1.29.2).
+    """
+    model = facts.model
+    if model is None:
+        return ()
+    return tuple(
+        container
+        for container in _of_project(facts, model)
+        if (command.on("stop") or not container.running)
+        and (_first_generation(facts) or not one_off(container))
+        and _selected(container.labels.get(COMPOSE_SERVICE, ""), command, model)
+    )
+
+
+def one_off(container: Container) -> bool:
+    """Was the container made by `compose run`?"""
+    return container.labels.get(COMPOSE_ONEOFF, "").lower() == "true"
+
+
+def safer_down(command: Command) -> str:
+    """The same command line without the volumes, as a person would type it."""
+    kept = []
+    for name, value in command.flags:
+        if name == "volumes":
+            continue
+        if value == "true":
+            kept.append(f"--{name}")
+        elif value != "false":
+            kept += [f"--{name}", value]
+    return " ".join((command.program, *command.prefix, "down", *kept, *command.operands))
+
+
+def _of_project(facts: Facts, model: Model) -> tuple[Container, ...]:
+    return tuple(c for c in facts.containers if c.project == model.project)
+
+
+def _selected(service: str, command: Command, model: Model) -> bool:
+    if command.operands:
+        return service in command.operands
+    return model.by_name_only or service in model.services
+
+
+def _first_generation(facts: Facts) -> bool:
+    return facts.compose is not None and facts.compose[0] == 1

@@ -1,0 +1,165 @@
+"""The nouns the engine fills: what it holds, as it states it. No rule is decided here."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+COMPOSE_PROJECT = "com.docker.compose.project"
+COMPOSE_SERVICE = "com.docker.compose.service"
+COMPOSE_ONEOFF = "com.docker.compose.oneoff"
+COMPOSE_VOLUME = "com.docker.compose.volume"
+ANONYMOUS = "com.docker.volume.anonymous"
+HELPER = (
+    "com.safedocker.helper"  # on every container and image of our own; its value names the owner
+)
+
+
+@dataclass(frozen=True)
+class EngineIdentity:
+    """Which engine: its address, what it calls itself, and how it speaks."""
+
+    host: str  # "unix:///var/run/docker.sock", "tcp://10.0.0.1:2376", "ssh://me@box"
+    source: str  # how the address was found: "-H", "--context prod", "DOCKER_HOST", ..., "default"
+    name: str  # the engine's own host name
+    id: str
+    version: str  # "26.1.5"
+    api: tuple[int, int]  # the highest API the engine speaks
+    remote: bool  # not on this machine, as far as the address tells
+
+
+@dataclass(frozen=True)
+class Mount:
+    """What is mounted in a container: a volume, a folder of the host, a tmpfs."""
+
+    kind: str  # "volume", "bind", "tmpfs", ...
+    volume: str  # "" unless kind is "volume"
+    source: str  # the host's path, for a bind mount
+    target: str
+    # What `rm -v` takes: the mount was asked for without a source. None: not looked at.
+    anonymous: bool | None
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container in any state. `inspected` says whether the mounts' anonymity is known."""
+
+    id: str
+    name: str  # without the leading slash
+    image: str
+    running: bool  # running, paused or restarting: `rm` without -f refuses it
+    labels: Mapping[str, str]
+    mounts: tuple[Mount, ...]
+    state: str = ""  # "running", "exited", "created", "paused", "restarting", "removing", "dead"
+    auto_remove: bool | None = None  # None: not inspected
+    inspected: bool = False
+
+    @property
+    def project(self) -> str | None:
+        """The Compose project the container says it belongs to."""
+        return self.labels.get(COMPOSE_PROJECT)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume's definition."""
+
+    name: str
+    driver: str
+    options: Mapping[str, str]
+    labels: Mapping[str, str]
+    created_at: str  # as the engine writes it; with the name it tells a volume from its successor
+    mountpoint: str = ""
+
+    @property
+    def project(self) -> str | None:
+        """The Compose project the volume says it belongs to."""
+        return self.labels.get(COMPOSE_PROJECT)
+
+    @property
+    def elsewhere(self) -> str | None:
+        """Where the data really lives, when removing the volume only drops a reference; else None.
+
+        A local volume with type=nfs/cifs or o=bind leaves its data behind on removal
+        (docker-semantics 3.2). tmpfs options hold nothing that outlives the last container.
+        """
+        if self.driver != "local" or not self.options:
+            return None
+        kind = self.options.get("type", "")
+        device = self.options.get("device", "")
+        if kind in {"nfs", "nfs4", "cifs", "smb3"}:
+            return f"{kind} {device}".strip()
+        if "bind" in self.options.get("o", "").split(","):
+            return device
+        return None
+
+
+class Holds(enum.Enum):
+    """What a look inside a volume said."""
+
+    DATA = "data"
+    EMPTY = "empty"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is inside a volume, as far as the time budget let us see."""
+
+    holds: Holds
+    size: int | None  # bytes; None: unknown
+    at_least: int  # bytes seen before the time was up; equals size when that is known
+    content: str  # "PostgreSQL 15", "Redis", "SQLite files", "files", "" when nothing was seen
+    last_write: datetime.datetime | None  # UTC
+
+
+@dataclass(frozen=True)
+class ModelVolume:
+    """A volume of a Compose file after Compose's own resolution."""
+
+    key: str
+    name: str  # the name on the engine
+    external: bool
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The names Compose's --dry-run printed as going. Volumes in use are listed too."""
+
+    containers: tuple[str, ...]
+    volumes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """What Compose made of its files, its environment and its options."""
+
+    project: str
+    volumes: tuple[ModelVolume, ...]
+    services: tuple[str, ...]  # those the profiles in force enable
+    disabled: tuple[str, ...] = ()  # those of the file that they do not
+    by_name_only: bool = False  # no file was opened: Compose works from labels
+    # What this Compose's own --dry-run said it would remove; None where it was not asked.
+    dry_run: DryRun | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The engine's state as one snapshot, and Compose's model where the form needs it."""
+
+    engine: EngineIdentity
+    api: tuple[
+        int, int
+    ]  # the API the command will really speak (client, engine, DOCKER_API_VERSION)
+    volumes: Mapping[str, Volume]
+    containers: tuple[Container, ...]
+    model: Model | None = None
+    compose: tuple[int, ...] | None = None  # Compose's version
+    prune_filters: tuple[
+        tuple[str, str], ...
+    ] = ()  # config.json's, as far as this client sends them
+    remove_orphans: bool = False  # COMPOSE_REMOVE_ORPHANS, as this Compose reads it
+    gaps: tuple[str, ...] = field(default=())  # what could not be found out: read as the worst case

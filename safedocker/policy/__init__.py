@@ -1,0 +1,1 @@
+"""Step 3: what is done about it. Plan + Policy + Caller -> Decision."""

@@ -1,0 +1,76 @@
+"""The policy's options as a table, and the callers' marks. Data only; decide.py uses it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Mode(enum.Enum):
+    """What to do about a loss, before anybody is asked."""
+
+    ASK = "ask"  # a person is asked; where nobody can be, the command is refused
+    BACKUP = "backup"  # back up and go on, without a question
+    DENY = "deny"  # refuse
+
+
+class CallerKind(enum.Enum):
+    """Who typed the command, as far as it can be told."""
+
+    PERSON = "person"  # a terminal where a question can be asked
+    CI = "ci"
+    AGENT = "agent"
+    SCRIPT = "script"  # none of these, and no terminal to ask on
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks for the command: kind, the mark that told, the parent process where it is known."""
+
+    kind: CallerKind
+    mark: str  # "CI", "CLAUDECODE", "no terminal", ...
+    parent: str = ""  # the parent process's command line, "" where it can't be read
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Is there a person at a terminal?"""
+        return self.kind is CallerKind.PERSON
+
+    @property
+    def text(self) -> str:
+        """One line for a manifest: "agent (CLAUDECODE), under make clean"."""
+        return f"{self.kind.value} ({self.mark})" + (
+            f", under {self.parent}" if self.parent else ""
+        )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The option values in force, and where each came from."""
+
+    mode: Mode
+    mode_source: str  # "SAFEDOCKER_MODE", "default"
+
+
+# Variables that say "nobody reads this terminal": set by the systems named, to any non-empty value.
+CI_VARIABLES = (
+    "CI",
+    "CONTINUOUS_INTEGRATION",
+    "GITHUB_ACTIONS",
+    "GITLAB_CI",
+    "JENKINS_URL",
+    "BUILDKITE",
+    "CIRCLECI",
+    "TF_BUILD",
+    "TEAMCITY_VERSION",
+)
+AGENT_VARIABLES = (
+    "CLAUDECODE",
+    "CURSOR_AGENT",
+    "CODEX_SANDBOX",
+    "GEMINI_CLI",
+    "AIDER_MODEL",
+    "OPENCODE",
+    "AGENT",
+)
+FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})

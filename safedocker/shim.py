@@ -1,0 +1,366 @@
+"""The walk: what happens to a command between the shell and the real binary. Start reading here.
+
+Hot until a form has matched: the parser, the table of forms and exec are all that is imported.
+"""
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from safedocker.command.parse import Clients, Command, parse
+from safedocker.edge import process
+from safedocker.errors import ExitCode, Interrupted, Refused, SafedockerError, WouldFail
+from safedocker.loss import forms
+
+if TYPE_CHECKING:
+    from safedocker.backup.store import Backup, FolderStore
+    from safedocker.edge.clients import RealClient
+    from safedocker.edge.engine import Engine
+    from safedocker.edge.terminal import Answer, Terminal
+    from safedocker.loss.plan import Plan
+    from safedocker.policy.decide import Decision
+    from safedocker.policy.options import Caller, Policy
+
+LOOK_SECONDS = 3.0  # how long the preview may look into volumes
+ROUNDS = 3  # how often a plan may grow between the question and exec
+
+
+class Call(NamedTuple):
+    """One command as it came: the program, the real binary, and the words behind it."""
+
+    program: str  # "docker" or "docker-compose"
+    real: str
+    words: list[str]
+
+
+class Settled(NamedTuple):
+    """A command under a form, as the client that will really run reads it."""
+
+    command: Command
+    form: forms.Form
+    client: "RealClient"
+    versions: Clients
+    words: tuple[str, ...]  # the whole argv as it came, the program first
+
+
+class Room(NamedTuple):
+    """What the steps after the match work with."""
+
+    settled: Settled
+    engine: "Engine"
+    store: "FolderStore"
+    terminal: "Terminal"
+    policy: "Policy"
+    who: "Caller"
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Run one command. `arguments` are what shell/docker passes: `-c`, the package's folder, the
+    program, the shim's path, the real binary's recorded path, LC_CTYPE as it was, then the words.
+    """
+    _, _, program, shim, recorded, locale, *words = arguments
+    process.restore_locale(locale)
+    try:
+        call = Call(program, process.find_real(program, recorded, shim), words)
+        if not any(forms.match(reading) for reading in parse(program, words)):
+            process.become(call.real, call.words)
+        walk(call)
+    except KeyboardInterrupt:
+        sys.exit(_tell(Interrupted("interrupted before anything was removed")))
+    except SafedockerError as fault:
+        sys.exit(_tell(fault))
+    except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
+        sys.exit(_report(fault, arguments))
+
+
+def walk(call: Call) -> NoReturn:
+    """Take one dangerous command through steps 2 to 5. Ends in exec, or raises; then every
+    container that the backup stopped is running again."""
+    import site
+
+    site.main()  # the shim starts Python without it; the packages stand there
+    try:
+        settled = settle(call)
+    except WouldFail:
+        settled = None
+    if settled is None or _refused_by_itself(settled):
+        process.become(call.real, call.words)
+    room = enter(settled)
+    with process.EndingSignals():
+        stopped: tuple[str, ...] = ()
+        try:
+            stopped = guard(room)
+            room.engine.close()
+            process.become(call.real, call.words)
+        except BaseException:
+            room.engine.start(stopped)
+            raise
+
+
+def settle(call: Call) -> Settled | None:
+    """Step 1 again, now with the versions of the clients that will run. None: no form after all.
+
+    Raise WouldFail where the real command is no command.
+    """
+    from safedocker.edge.clients import RealClient
+
+    loose = next(reading for reading in parse(call.program, call.words) if forms.match(reading))
+    client = RealClient(call.real, call.program, process.keep_stdin(loose.project_values("file")))
+    versions = client.versions(loose)
+    for command in parse(call.program, call.words, versions):
+        form = forms.match(command)
+        if form is not None:
+            return Settled(command, form, client, versions, (call.program, *call.words))
+    return None
+
+
+def _refused_by_itself(settled: Settled) -> bool:
+    """Will the real client ask on a stdin that is at its end? It takes that for No."""
+    asks = settled.form.asks
+    return bool(asks) and not settled.command.on(asks) and not process.stdin_can_answer()
+
+
+def enter(settled: Settled) -> Room:
+    """Open what the steps need: the policy first, then the engine that the command addresses."""
+    import pathlib
+
+    from safedocker.backup.store import FolderStore
+    from safedocker.edge import address
+    from safedocker.edge.engine import Engine
+    from safedocker.edge.terminal import Terminal
+    from safedocker.policy import decide, load
+
+    policy = load.load(os.environ)
+    terminal = Terminal()
+    who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
+    engine = Engine(address.resolve(dict(settled.command.globals), os.environ))
+    engine.sweep()
+    store = FolderStore(pathlib.Path(process.backups_folder()))
+    for interrupted in store.sweep():
+        terminal.interrupted_backup(interrupted)
+    return Room(settled, engine, store, terminal, policy, who)
+
+
+def guard(room: Room) -> tuple[str, ...]:
+    """Steps 2 to 5 up to exec: return the ids of the containers that were stopped for a backup.
+
+    Raise Refused, NoBackup, ... when the command may not run.
+    """
+    stopped: tuple[str, ...] = ()
+    try:
+        plan = survey(room.settled, room.engine)
+        for _ in range(ROUNDS):
+            plan = look_inside(plan, room.engine)
+            decision = decide_on(plan, room)
+            backup = act(plan, decision, room)
+            if backup is not None:
+                stopped += tuple(container.id for container in backup.stopped)
+            again = survey(room.settled, room.engine)
+            if not _grown(plan, again):
+                return stopped
+            room.terminal.note("more would go now than when you were asked")
+            plan = again
+        raise Refused(
+            "what the command would remove keeps growing: nothing was removed",
+            "stop what makes new volumes or containers, and type the command again",
+        )
+    except BaseException:
+        room.engine.start(stopped)
+        raise
+
+
+def survey(settled: Settled, engine: "Engine") -> "Plan":
+    """Step 2: ask the engine and Compose what the form needs, and reckon what would go."""
+    from dataclasses import replace
+
+    from safedocker.edge import clients
+    from safedocker.loss import reach
+    from safedocker.loss.facts import Facts
+
+    command, form, client, versions, _ = settled
+    volumes, containers = engine.snapshot()
+    gaps: list[str] = []
+    api: tuple[int, int] | None = engine.identity.api
+    model = None
+    if form.reach.prunes:
+        api = client.effective_api(command)
+        if api is None:
+            gaps.append("which API version the client speaks with this engine")
+    if form.reach.of_compose:
+        model = client.model(command, versions)
+        if model is None:
+            gaps.append("what Compose makes of its files")
+    facts = Facts(
+        engine=engine.identity,
+        api=api or (0, 0),  # unknown: the oldest meaning takes the most
+        volumes=volumes,
+        containers=containers,
+        model=model,
+        compose=versions.compose,
+        prune_filters=clients.prune_filters(command, versions, os.environ),
+        remove_orphans=clients.removes_orphans(versions, os.environ),
+        gaps=tuple(gaps),
+    )
+    wanted = {container.id for container in reach.to_inspect(command, form, facts)}
+    inspected = tuple(engine.inspect(c) if c.id in wanted else c for c in containers)
+    return reach.reach(command, form, replace(facts, containers=inspected))
+
+
+def look_inside(plan: "Plan", engine: "Engine") -> "Plan":
+    """The plan with sizes and contents, as far as they can be seen in LOOK_SECONDS."""
+    from safedocker.loss import reach
+
+    looks = engine.look([loss.volume for loss in plan.losses], LOOK_SECONDS)
+    return reach.describe(plan, looks)
+
+
+def _grown(before: "Plan", after: "Plan") -> bool:
+    from safedocker.loss import reach
+
+    return reach.grown(before, after)
+
+
+def decide_on(plan: "Plan", room: Room) -> "Decision":
+    """Step 3."""
+    from safedocker.policy import decide
+
+    return decide.decide(plan, room.policy, room.who)
+
+
+def act(plan: "Plan", decision: "Decision", room: Room) -> "Backup | None":
+    """Step 4 and the audit line: return the backup that was taken, or None where none is needed.
+
+    Raise Refused when the person, or the policy, says no.
+    """
+    from typing import assert_never
+
+    from safedocker.policy.decide import Action
+
+    match decision.action:
+        case Action.PASS:
+            _audit(plan, decision, room, "pass")
+            return None
+        case Action.REFUSE:
+            _audit(plan, decision, room, "refused")
+            room.terminal.preview(plan, caller=room.who)
+            raise Refused(
+                f"refused: {decision.because}. Nothing was removed",
+                room.terminal.ways_on(plan, decision),
+            )
+        case Action.BACK_UP:
+            return _back_up(plan, decision, room)
+        case Action.ASK:
+            return _answered(
+                room.terminal.ask(plan, decision, caller=room.who), plan, decision, room
+            )
+        case _:
+            return assert_never(decision.action)
+
+
+def _answered(answer: "Answer", plan: "Plan", decision: "Decision", room: Room) -> "Backup | None":
+    """What the person chose, done."""
+    from typing import assert_never
+
+    from safedocker.edge.terminal import Answer
+
+    match answer:
+        case Answer.BACK_UP:
+            return _back_up(plan, decision, room)
+        case Answer.WITHOUT:
+            _audit(plan, decision, room, "without a backup")
+            return None
+        case Answer.CANCEL:
+            _audit(plan, decision, room, "cancelled")
+            raise Refused("cancelled: nothing was removed")
+        case _:
+            return assert_never(answer)
+
+
+def _back_up(plan: "Plan", decision: "Decision", room: Room) -> "Backup":
+    import datetime
+
+    from safedocker.backup import take
+
+    with room.terminal.progress() as progress:
+        backup = take.take(
+            plan,
+            room.engine,
+            room.store,
+            argv=room.settled.words,
+            cwd=process.working_directory(),
+            caller=room.who.text,
+            progress=progress,
+            now=datetime.datetime.now(datetime.UTC),
+        )
+    try:
+        _audit(plan, decision, room, "backed up", backup.id)
+    except BaseException:
+        room.engine.start([container.id for container in backup.stopped])
+        raise
+    room.terminal.backed_up(backup)
+    return backup
+
+
+def _audit(
+    plan: "Plan", decision: "Decision", room: Room, outcome: str, backup: str | None = None
+) -> None:
+    import datetime
+    import pathlib
+
+    from safedocker.edge import audit
+
+    audit.write(
+        pathlib.Path(process.state_folder(), "audit.jsonl"),
+        {
+            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "argv": list(room.settled.words),
+            "directory": process.working_directory(),
+            "form": plan.form.name,
+            "engine": plan.engine.host if plan.engine else None,
+            "engine_id": plan.engine.id if plan.engine else None,
+            "project": plan.project,
+            "losses": [
+                {"kind": loss.kind.value, "name": loss.name, "size": loss.size, "why": loss.why}
+                for loss in plan.losses
+            ],
+            "gaps": list(plan.gaps),
+            "action": decision.action.value,
+            "rule": decision.rule,
+            "because": decision.because,
+            "outcome": outcome,
+            "backup": backup,
+            "caller": room.who.kind.value,
+            "caller_mark": room.who.mark,
+            "parent": room.who.parent,
+            "user": os.getuid(),
+            "pid": os.getpid(),
+        },
+    )
+
+
+def _tell(fault: SafedockerError) -> int:
+    from safedocker.edge import terminal
+
+    terminal.tell(fault)
+    return int(fault.exit_code)
+
+
+def _report(fault: Exception, arguments: list[str]) -> int:
+    """Write what went wrong into a file for the bug report, and say where it is."""
+    import datetime
+    import pathlib
+    import traceback
+
+    from safedocker.edge import terminal
+
+    text = "".join(traceback.format_exception(fault))
+    name = f"bug-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    file = pathlib.Path(process.state_folder(), name)
+    written: pathlib.Path | None = file
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.write_text(f"{arguments!r}\n{text}", encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        written = None  # the text is on the terminal all the same
+    terminal.tell_bug(text, written)
+    return int(ExitCode.BUG)
