@@ -3,16 +3,20 @@
 Hot until a form has matched: the parser, the table of forms and exec are all that is imported.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from safedocker.command.parse import Clients, Command, parse
+from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.edge import process
 from safedocker.errors import ExitCode, Interrupted, Refused, SafedockerError, WouldFail
 from safedocker.loss import forms
 
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from safedocker.backup.store import Backup, FolderStore
     from safedocker.edge.clients import RealClient
     from safedocker.edge.engine import Engine
@@ -38,7 +42,7 @@ class Settled(NamedTuple):
 
     command: Command
     form: forms.Form
-    client: "RealClient"
+    client: RealClient
     versions: Clients
     words: tuple[str, ...]  # the whole argv as it came, the program first
 
@@ -47,11 +51,11 @@ class Room(NamedTuple):
     """What the steps after the match work with."""
 
     settled: Settled
-    engine: "Engine"
-    store: "FolderStore"
-    terminal: "Terminal"
-    policy: "Policy"
-    who: "Caller"
+    engine: Engine
+    store: FolderStore
+    terminal: Terminal
+    policy: Policy
+    who: Caller
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -169,12 +173,12 @@ def guard(room: Room) -> tuple[str, ...]:
         raise
 
 
-def survey(settled: Settled, engine: "Engine") -> "Plan":
+def survey(settled: Settled, engine: Engine) -> Plan:
     """Step 2: ask the engine and Compose what the form needs, and reckon what would go."""
     from dataclasses import replace
 
     from safedocker.edge import clients
-    from safedocker.loss import reach
+    from safedocker.loss import compose, reach
     from safedocker.loss.facts import Facts
 
     command, form, client, versions, _ = settled
@@ -187,7 +191,7 @@ def survey(settled: Settled, engine: "Engine") -> "Plan":
         if api is None:
             gaps.append("which API version the client speaks with this engine")
     if form.reach.of_compose:
-        model = client.model(command, versions)
+        model = client.model(command, versions, compose.rehearsal(command, versions))
         if model is None:
             gaps.append("what Compose makes of its files")
     facts = Facts(
@@ -206,7 +210,7 @@ def survey(settled: Settled, engine: "Engine") -> "Plan":
     return reach.reach(command, form, replace(facts, containers=inspected))
 
 
-def look_inside(plan: "Plan", engine: "Engine") -> "Plan":
+def look_inside(plan: Plan, engine: Engine) -> Plan:
     """The plan with sizes and contents, as far as they can be seen in LOOK_SECONDS."""
     from safedocker.loss import reach
 
@@ -214,20 +218,20 @@ def look_inside(plan: "Plan", engine: "Engine") -> "Plan":
     return reach.describe(plan, looks)
 
 
-def _grown(before: "Plan", after: "Plan") -> bool:
+def _grown(before: Plan, after: Plan) -> bool:
     from safedocker.loss import reach
 
     return reach.grown(before, after)
 
 
-def decide_on(plan: "Plan", room: Room) -> "Decision":
+def decide_on(plan: Plan, room: Room) -> Decision:
     """Step 3."""
     from safedocker.policy import decide
 
     return decide.decide(plan, room.policy, room.who)
 
 
-def act(plan: "Plan", decision: "Decision", room: Room) -> "Backup | None":
+def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
     """Step 4 and the audit line: return the backup that was taken, or None where none is needed.
 
     Raise Refused when the person, or the policy, says no.
@@ -257,7 +261,7 @@ def act(plan: "Plan", decision: "Decision", room: Room) -> "Backup | None":
             return assert_never(decision.action)
 
 
-def _answered(answer: "Answer", plan: "Plan", decision: "Decision", room: Room) -> "Backup | None":
+def _answered(answer: Answer, plan: Plan, decision: Decision, room: Room) -> Backup | None:
     """What the person chose, done."""
     from typing import assert_never
 
@@ -276,7 +280,7 @@ def _answered(answer: "Answer", plan: "Plan", decision: "Decision", room: Room) 
             return assert_never(answer)
 
 
-def _back_up(plan: "Plan", decision: "Decision", room: Room) -> "Backup":
+def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
     import datetime
 
     from safedocker.backup import take
@@ -302,7 +306,7 @@ def _back_up(plan: "Plan", decision: "Decision", room: Room) -> "Backup":
 
 
 def _audit(
-    plan: "Plan", decision: "Decision", room: Room, outcome: str, backup: str | None = None
+    plan: Plan, decision: Decision, room: Room, outcome: str, backup: str | None = None
 ) -> None:
     import datetime
     import pathlib
@@ -341,6 +345,9 @@ def _audit(
 def _tell(fault: SafedockerError) -> int:
     from safedocker.edge import terminal
 
+    told = f"{fault.message} {fault.hint}".lower()
+    if "nothing was removed" not in told and fault.exit_code is not ExitCode.NO_DOCKER:
+        fault.hint = f"nothing was removed: the command did not run\n{fault.hint}".strip()
     terminal.tell(fault)
     return int(fault.exit_code)
 

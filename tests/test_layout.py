@@ -31,12 +31,12 @@ IMPURE_IMPORTS = {
     *("io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"),
 }
 
-HOT_IMPORTS = {"os", "sys", "enum", "typing"}
+HOT_IMPORTS = {"os", "sys", "enum", "collections", "__future__"}
 HOT_FILES = {"loss/forms.py", "shim.py", "edge/process.py", "errors.py", "__init__.py"}
 HOT_PACKAGES = {"command/__init__.py", "loss/__init__.py", "edge/__init__.py"}
 
 ONLY_IMPORTERS = {
-    "docker": {"edge/engine.py"},
+    "docker": {"edge/wire.py"},
     "questionary": {"edge/terminal.py"},
     "rich": {"edge/terminal.py"},
     "prompt_toolkit": {"edge/terminal.py"},
@@ -180,9 +180,9 @@ def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
 @pytest.mark.skipif(not (PACKAGE / "shim.py").exists(), reason="no shim yet")
 def test_shim_starts_light() -> None:
     """What a harmless command pays for, in a fresh interpreter as the installed shim starts it."""
-    heavy = ("docker", "questionary", "rich", "click", "dataclasses", "tomllib", "re", "json")
+    heavy = ("docker", "questionary", "rich", "click", "dataclasses", "tomllib", "re", "json", "typing")
     program = (
-        "import os, sys, enum, typing\n"  # typing itself loads re before Python 3.13
+        "import os, sys, enum, collections\n"
         "allowed = set(sys.modules); sys.path.append(sys.argv[1]); import safedocker.shim\n"
         "print(*[name for name in sys.argv[2:] if name in sys.modules.keys() - allowed])"
     )

@@ -174,7 +174,7 @@ def load(text: bytes, where: str) -> Backup:
     """
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged(where, "it is not whole JSON") from None
     top = _Object(body, where, "")
     version = top.integer("manifest")

@@ -82,11 +82,10 @@ class Restore:
 class Draft:
     """A backup in the making, locked by this process until it is committed or discarded."""
 
-    def __init__(self, id_: str, folder: Path, lock: int, root: Path) -> None:
+    def __init__(self, id_: str, folder: Path, lock: int) -> None:
         self.id = id_
         self._folder = folder
         self._lock = lock
-        self._root = root
 
     def note_stopping(self, engine: str, containers: Sequence[StoppedContainer]) -> None:
         """Write into the journal which containers are about to be stopped. Raise OSError."""
@@ -121,7 +120,8 @@ class Draft:
     def discard(self) -> None:
         """Remove all of it. Raise OSError."""
         try:
-            _remove(self._root, self._folder)
+            with _locked(self._folder.parent):
+                _remove(self._folder)
         finally:
             os.close(self._lock)
 
@@ -140,7 +140,7 @@ class FolderStore:
         """Make a draft and lock it. Raise SafedockerError when the folder can't be used."""
         try:
             _make_folder(self._root)
-            with self._locked():
+            with _locked(self._root):
                 id_, folder = self._new_folder(claim.at)
                 try:
                     lock = _write_claim(folder / "claim", id_, claim)
@@ -153,7 +153,7 @@ class FolderStore:
                 f"the backup folder {self.where} can't be written: {fault.strerror}",
                 "make it writable, or set XDG_DATA_HOME to a folder that is",
             ) from fault
-        return Draft(id_, folder, lock, self._root)
+        return Draft(id_, folder, lock)
 
     def list(self) -> Listing:
         """Return every backup, newest first; one that can't be read hides no other."""
@@ -164,7 +164,8 @@ class FolderStore:
                 try:
                     backups.append(self.get(id_))
                 except SafedockerError as error:
-                    damaged.append(Damaged(id_, error))
+                    if (self._root / id_).exists():  # it may have been deleted just now
+                        damaged.append(Damaged(id_, error))
         return Listing(tuple(backups), tuple(damaged))
 
     def get(self, id_: str) -> Backup:
@@ -242,8 +243,8 @@ class FolderStore:
         """Remove a backup for good. Raise SafedockerError when there is none or it is in use."""
         if not ID.fullmatch(id_) or not (self._root / id_).is_dir():
             self.get(id_)
-        with self._locked(), self.hold(id_):
-            _remove(self._root, self._root / id_)
+        with _locked(self._root), self.hold(id_):
+            _remove(self._root / id_)
 
     def sweep(self) -> tuple[Abandoned, ...]:
         """Clear away what killed processes left, and return what their claims say, oldest first.
@@ -254,16 +255,14 @@ class FolderStore:
         if not self._root.is_dir():
             return ()
         found: list[Abandoned] = []
-        with self._locked():
+        with _locked(self._root):
             for path in self._root.glob(_GOING + "*"):
                 shutil.rmtree(path)
             for id_ in sorted(self._ids()):
-                folder = self._root / id_
-                if not (folder / "manifest.json").exists():
-                    abandoned = _abandoned(folder)
-                    if abandoned:
-                        found.append(abandoned)
-                        _remove(self._root, folder)
+                abandoned = _abandoned(self._root / id_)
+                if abandoned:
+                    found.append(abandoned)
+                    _remove(self._root / id_)
         return tuple(found)
 
     def _ids(self) -> Iterator[str]:
@@ -285,18 +284,20 @@ class FolderStore:
             folder.chmod(0o700)
             return id_, folder
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Between making a draft's folder and locking its claim, nobody may sweep."""
-        lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(lock)
-
 
 STORES = (FolderStore,)
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One process at a time makes folders or removes them: the claim in one that is just being
+    made is not locked yet, and the one in a folder that is going is not there any more."""
+    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write_claim(path: Path, id_: str, claim: Claim) -> int:
@@ -323,7 +324,10 @@ def _write_claim(path: Path, id_: str, claim: Claim) -> int:
 
 
 def _abandoned(folder: Path) -> Abandoned | None:
-    """Read what a draft's claim says, or None when its process still holds it."""
+    """Read what a draft's claim says. None when its process still holds it, or it is a backup."""
+    manifest = folder / "manifest.json"
+    if manifest.exists():
+        return None
     lines: list[dict[str, object]] = []
     try:
         lock = os.open(folder / "claim", os.O_RDONLY)
@@ -331,7 +335,7 @@ def _abandoned(folder: Path) -> Abandoned | None:
         pass  # killed before it could write it: nothing had been stopped
     else:
         with open(lock, "rb") as claim:
-            if not _try_lock(lock):
+            if not _try_lock(lock) or manifest.exists():  # it may have been committed just now
                 return None
             for text in claim:
                 with contextlib.suppress(ValueError):  # the last line may be cut short
@@ -414,9 +418,9 @@ def _pieces(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _remove(root: Path, folder: Path) -> None:
+def _remove(folder: Path) -> None:
     """Rename first: a removal that is killed half-way must not look like a backup."""
-    going = root / f"{_GOING}{folder.name}"
+    going = folder.with_name(_GOING + folder.name)
     folder.rename(going)
     shutil.rmtree(going)
 

@@ -3,9 +3,10 @@
 Not decided here: which of the two usages a word belongs to (parse.py).
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
 from safedocker.command.compose_grammar import V1
+from safedocker.command.record import NamedTuple
 
 
 class _Option(NamedTuple):

@@ -16,8 +16,9 @@ and no option. Before a command word it is read as taking a value, unless the ne
 with '-' or is a command.
 """
 
+from __future__ import annotations
+
 import enum
-from typing import TYPE_CHECKING, NamedTuple
 
 from safedocker.command import compose_grammar, docopt, grammar
 from safedocker.command.pflag import (
@@ -31,6 +32,7 @@ from safedocker.command.pflag import (
     read_options,
     within,
 )
+from safedocker.command.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,9 +97,7 @@ class Command(NamedTuple):
 _ANY_CLIENT = Clients()
 
 
-def parse(
-    program: str, argv: "Sequence[str]", clients: Clients = _ANY_CLIENT
-) -> tuple[Command, ...]:
+def parse(program: str, argv: Sequence[str], clients: Clients = _ANY_CLIENT) -> tuple[Command, ...]:
     """Read argv (without argv[0]) as `program` would, "docker" or "docker-compose".
 
     Give one reading; two, v1's and then v2's, for docker-compose of unknown version.
@@ -190,7 +190,7 @@ class _Walk:
         program: str,
         tree: _Tree,
         words: list[str],
-        origin: "tuple[list[str], list[int]] | None" = None,
+        origin: tuple[list[str], list[int]] | None = None,
     ) -> None:
         self.program = program
         self.tree = tree
@@ -198,7 +198,7 @@ class _Walk:
         self.origin = origin
         self.reading = Reading()
 
-    def globals(self, span: Span, child: "Callable[[str], str | None] | None") -> int:
+    def globals(self, span: Span, child: Callable[[str], str | None] | None) -> int:
         """Read docker's own options and return the index of the word after them."""
         scope = [(grammar.ROOT, span), (grammar.PERSISTENT[""], span)]
         into = self.reading.globals
@@ -285,7 +285,7 @@ class _Walk:
                 reading.doubt(sentence)
         return self.command(key, at, operands)
 
-    def command(self, key: str = "", at: int = -1, operands: "Sequence[str]" = ()) -> Command:
+    def command(self, key: str = "", at: int = -1, operands: Sequence[str] = ()) -> Command:
         """Make the Command; words[at] is the last command word, if there is one."""
         words = self.words
         if self.origin is not None:

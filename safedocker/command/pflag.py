@@ -4,7 +4,9 @@ Both are followed step by step. Not decided here: which commands there are (gram
 to make of them (parse.py).
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from safedocker.command.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +141,7 @@ def read_options(
     *,
     into: Pairs,
     stops: bool,
-    child: "FindCommand | None" = None,
+    child: FindCommand | None = None,
 ) -> list[str]:
     """Read options and return the operands; `stops`: the first operand ends the options.
 
@@ -174,7 +176,7 @@ class _Line:
         words: list[str],
         scope: Scope,
         into: Pairs,
-        child: "FindCommand | None",
+        child: FindCommand | None,
     ) -> None:
         self.reading = reading
         self.words = words
@@ -249,7 +251,7 @@ def is_exact(scope: Scope) -> bool:
 
 
 def find_command(
-    words: list[str], scope: Scope, child: "FindCommand"
+    words: list[str], scope: Scope, child: FindCommand
 ) -> tuple[int, str, list[str]] | None:
     """Find the next command word; return (its index, what `child` says, the words before it).
 
@@ -283,7 +285,7 @@ def _is_one_short(word: str) -> bool:
     )
 
 
-def _takes_next(name: str, short: bool, scope: Scope, following: str, child: "FindCommand") -> bool:
+def _takes_next(name: str, short: bool, scope: Scope, following: str, child: FindCommand) -> bool:
     found = look_up(scope, name, short) if name else None
     if found is not None:
         return bool(found[1])

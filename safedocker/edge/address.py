@@ -19,6 +19,9 @@ from safedocker.errors import NoEngine
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
 TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})  # Go's strconv.ParseBool
+# Before, an empty DOCKER_HOST meant the default socket, whatever the current context
+# (docker/cli#3667), and an empty DOCKER_CONTEXT a context without a name.
+EMPTY_IS_UNSET = (23,)
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,21 @@ class Address:
     headers: tuple[tuple[str, str], ...] = ()  # HttpHeaders of config.json
 
 
-def resolve(options: Mapping[str, str], environ: Mapping[str, str]) -> Address:
-    """Return the address a docker command with these global options would use.
+def resolve(
+    options: Mapping[str, str],
+    environ: Mapping[str, str],
+    client: tuple[int, ...] | None = None,
+) -> Address:
+    """Return the address that docker, or Compose v2, would use with these global options.
 
     `options` holds the global options by long name, the last value of each; flags as "true" or
-    "false". Raise NoEngine for a missing context, a missing certificate, a host Docker refuses,
-    and for --host together with --context, which Docker refuses too.
+    "false". `client` is the version of docker, None for a recent one. Raise NoEngine for a missing
+    context, a missing certificate, a host Docker refuses, and for --host together with --context,
+    which Docker refuses too.
     """
     config = _config(Path(options.get("config") or _config_dir(environ)))
+    if client is None or client >= EMPTY_IS_UNSET:
+        environ = {name: value for name, value in environ.items() if value}
     context, source = _context(options, environ, config)
     if context == "default":
         tls = _default_tls(options, environ)
@@ -59,7 +69,7 @@ def resolve(options: Mapping[str, str], environ: Mapping[str, str]) -> Address:
             source = "--host"
         elif host:
             source = "DOCKER_HOST"
-        elif source == "config.json":
+        else:
             source = "default"
         host = _parse_host(host, tls is not None)
     else:
@@ -113,9 +123,9 @@ def _context(
         raise NoEngine("docker refuses --host and --context together", "leave one of them out")
     if named:
         return named, f"--context {named}"
-    if "host" in options or environ.get("DOCKER_HOST"):
-        return "default", "DOCKER_HOST"
-    if environ.get("DOCKER_CONTEXT"):
+    if "host" in options or "DOCKER_HOST" in environ:
+        return "default", "default"
+    if "DOCKER_CONTEXT" in environ:
         return environ["DOCKER_CONTEXT"], "DOCKER_CONTEXT"
     if config.current:
         return config.current, "config.json"
@@ -156,6 +166,62 @@ def _named(context: str, source: str, folder: Path) -> tuple[str, Tls | None]:
     if ca is cert is key is None and not skip:
         return host, None
     return host, Tls(ca, cert, key, verify=not skip)
+
+
+def resolve_compose_v1(options: Mapping[str, str], environ: Mapping[str, str]) -> Address:
+    """Return the address that Compose v1 would use; arguments and faults as for `resolve`.
+
+    It goes its own way: the project's .env counts (merge it below `environ` first), DOCKER_CONTEXT
+    does not, a TCP address needs its port, and the default context is the default socket.
+    Source: docker-compose 1.29.2 compose/cli/docker_client.py, docker-py 5.0.3 docker/context.
+    """
+    folder = _config_dir(environ)
+    if not (folder / "config.json").exists():
+        folder = Path(environ.get("HOME") or Path.home()) / ".docker"
+    config = _config(folder)
+    named, tls = options.get("context", ""), _tls_of_compose_v1(options, environ)
+    context, source = "default", "default"
+    if "host" in options:
+        if named:
+            raise NoEngine("Compose refuses --host and --context together", "leave one of them out")
+        host, source = _host_of_compose_v1(options["host"].lstrip("=")), "--host"
+    elif not named and environ.get("DOCKER_HOST"):
+        host, source = _host_of_compose_v1(environ["DOCKER_HOST"]), "DOCKER_HOST"
+    else:
+        # Certificates in the environment make it forget the current context's host.
+        context = named or ("" if tls else config.current) or "default"
+        if context == "default":
+            host = DEFAULT_SOCKET
+        else:
+            source = f"--context {context}" if named else f"current context {context}"
+            host, own = _named(context, source, folder)
+            tls = own or tls
+    if not host.startswith("tcp:"):
+        tls = None
+    return Address(host, source, context, tls, _is_remote(host), config.headers)
+
+
+def _host_of_compose_v1(host: str) -> str:
+    host = _parse_host(host, tls=False)
+    if host.startswith("unix://") and not host.startswith("unix:///"):
+        return host.replace("unix://", "unix:///", 1)
+    return host
+
+
+def _tls_of_compose_v1(options: Mapping[str, str], environ: Mapping[str, str]) -> Tls | None:
+    verify = options.get("tlsverify") in TRUE or bool(environ.get("DOCKER_TLS_VERIFY"))
+    folder = environ.get("DOCKER_CERT_PATH")
+    flags = [options.get(f"tls{name}") for name in ("cacert", "cert", "key")]
+    if not (verify or folder or any(flags) or options.get("tls") in TRUE):
+        return None
+    if any(flags):
+        ca, cert, key = (flag or None for flag in flags)
+    elif verify or folder:
+        place = Path(folder or Path(environ.get("HOME") or Path.home()) / ".docker")
+        ca, cert, key = (str(place / f"{name}.pem") for name in ("ca", "cert", "key"))
+    else:
+        ca = cert = key = None
+    return Tls(ca, cert, key, verify)
 
 
 def _default_tls(options: Mapping[str, str], environ: Mapping[str, str]) -> Tls | None:

@@ -14,12 +14,11 @@ from typing import Any
 
 import yaml
 
-from safedocker.command.parse import Clients, Command, parse
+from safedocker.command.parse import Clients, Command
 from safedocker.errors import NoEngine, WouldFail
 from safedocker.loss.facts import DryRun, Model, ModelVolume
 
 ANSWER_SECONDS = 60.0
-DRY_RUN_SINCE = (2, 26)  # the first Compose whose --dry-run was seen to change nothing
 # Docker 28.1.0 to 28.5.2 drops the label entries of config.json's pruneFilters (docker/cli
 # d97f65c4da, f81816ef88); every other client sends them.
 PRUNE_FILTERS_DROPPED = ((28, 1, 0), (28, 5, 3))
@@ -84,15 +83,18 @@ class RealClient:
             return None
         return version[0], version[1]
 
-    def model(self, command: Command, versions: Clients) -> Model | None:
+    def model(
+        self, command: Command, versions: Clients, rehearsal: Sequence[str] | None
+    ) -> Model | None:
         """What Compose makes of its files and options; None when it can't be found out.
 
+        `rehearsal` are the words of the command with --dry-run, where that is certain to be one.
         Raise WouldFail when Compose would refuse by itself.
         """
         compose = versions.compose
         if compose is not None and compose[0] == 1:
             return self._model_of_v1(command)
-        dry_run, refused = self._dry_run(command, versions)
+        dry_run, refused = self._dry_run(rehearsal)
         name = command.project_value("project-name") or ""
         if name and not command.project_values("file"):
             model = Model(name, (), (), by_name_only=True, dry_run=dry_run)
@@ -129,21 +131,9 @@ class RealClient:
         said = self._ask((self.real, *command.prefix, "--profile", "*", "config", "--services"))
         return tuple(sorted(set(said.out.split()) - set(model.services))) if said.code == 0 else ()
 
-    def _dry_run(self, command: Command, versions: Clients) -> tuple[DryRun | None, bool]:
-        """Compose's own --dry-run of the command, where this Compose has one, and whether Compose
-        refused the command.
-
-        Asked only when the grammar proves that the added flag wins: a dry run that were none would
-        do what we are here to prevent.
-        """
-        compose = versions.compose
-        if compose is None or compose < DRY_RUN_SINCE:
-            return None, False
-        if any(word.startswith("--dry-run") for word in (*command.prefix, *command.rest)):
-            return None, False
-        words = (*command.prefix, command.path[-1], "--dry-run", *command.rest)
-        (reading,) = parse(self.program, words, versions)
-        if reading.error or reading.path != command.path or not reading.on("dry-run"):
+    def _dry_run(self, words: Sequence[str] | None) -> tuple[DryRun | None, bool]:
+        """What Compose's own --dry-run says, and whether Compose refused the command."""
+        if words is None:
             return None, False
         said = self._ask((self.real, *words))
         if said.code != 0:

@@ -3,14 +3,17 @@
 Hot: imported before a form has matched.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
+from safedocker.command.record import TYPE_CHECKING
 from safedocker.errors import Interrupted, NoDocker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 SHIM_MARK = b"# >>> safedocker install wrote these lines >>>"
 _HEAD = 2048  # bytes; the mark stands in a shim's first lines
@@ -116,7 +119,7 @@ def stdin_can_answer() -> bool:
     return not (events & select.POLLHUP and not events & select.POLLIN)
 
 
-def keep_stdin(files: "Sequence[str]") -> bytes | None:
+def keep_stdin(files: Sequence[str]) -> bytes | None:
     """Given the values of Compose's --file, return what stands on stdin if one of them is `-`.
 
     stdin is then replaced by a file with the same bytes, so that our questions and the real

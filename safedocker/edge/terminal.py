@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 PATIENCE = 1.0  # seconds of work before a progress bar shows
 TRIES = 3  # how often a person may mistype
+_INDENT = 2
+_GAP = 2  # between columns
+_LAST_COLUMN = 20  # what the last one wants at least, to be broken into lines
+_DIM = ("dim",) * 5
+_NAMED = ("bold", "", "", "", "")
 
 
 class Answer(enum.Enum):
@@ -206,14 +211,14 @@ def _draw(
     rows = {loss.name: wording.cells(loss, now) for loss in plan.losses}
     widths = _widths(list(rows.values()), console.width)
     if widths and plan.losses:
-        console.print(_row(wording.TITLES, widths, "dim"))
+        console.print(_row(wording.TITLES, widths, *_DIM))
     for project, losses in groups.items():
         if len(groups) > 1:
             of = f"project {clean(project)}" if project else "no project"
             console.print(Text(f"  {of}: {wording.summary(losses)}", style="bold"))
         for loss in losses:
             if widths:
-                console.print(_row(rows[loss.name], widths, ""))
+                console.print(_row(rows[loss.name], widths, *_NAMED))
             else:
                 _stacked(console, rows[loss.name])
     console.print()
@@ -221,24 +226,29 @@ def _draw(
 
 
 def _widths(rows: list[wording.Cells], width: int) -> tuple[int, ...]:
-    """The columns' widths, or () where a terminal of that width can't hold them side by side."""
+    """The columns' widths, or () where a terminal of that width can't hold them side by side.
+
+    The last column may go on in the next line, the others not.
+    """
     from rich.cells import cell_len
 
-    columns = tuple(
-        max(map(cell_len, column)) for column in zip(wording.TITLES, *rows, strict=True)
-    )
-    return columns if 2 + sum(columns) + 2 * (len(columns) - 1) <= width else ()
+    columns = zip(wording.TITLES, *rows, strict=True)
+    *fixed, last = (max(map(cell_len, column)) for column in columns)
+    left = width - _INDENT - sum(fixed) - _GAP * len(fixed)
+    return (*fixed, min(last, left)) if left >= min(last, _LAST_COLUMN) else ()
 
 
-def _row(cells: wording.Cells, widths: tuple[int, ...], style: str) -> RenderableType:
-    from rich.cells import set_cell_size
+def _row(cells: wording.Cells, widths: tuple[int, ...], *styles: str) -> RenderableType:
+    from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
-    padded = [set_cell_size(cell, width) for cell, width in zip(cells, widths, strict=True)]
-    line = Text("  " + "  ".join(padded).rstrip(), style=style)
-    if not style:
-        line.stylize("bold", 2, 2 + widths[0])
-    return line
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    for width in widths:
+        grid.add_column(width=width, overflow="fold")
+    texts = (Text(cell, style=style) for cell, style in zip(cells, styles, strict=True))
+    grid.add_row(*texts)
+    return Padding(grid, (0, 0, 0, _INDENT))
 
 
 def _stacked(console: Console, cells: wording.Cells) -> None:
@@ -386,16 +396,21 @@ def _streams(line: TextIO) -> dict[str, Any]:
     would be read by the real docker."""
     from prompt_toolkit.data_structures import Size
     from prompt_toolkit.input.vt100 import Vt100Input
+    from prompt_toolkit.output.color_depth import ColorDepth
     from prompt_toolkit.output.vt100 import Vt100_Output
 
     def measure() -> Size:
         columns, rows = os.get_terminal_size(line.fileno())
         return Size(rows=rows or 24, columns=columns or 80)
 
-    return {
-        "input": Vt100Input(line),
-        "output": Vt100_Output(line, measure, term=os.environ.get("TERM"), enable_cpr=False),
-    }
+    output = Vt100_Output(
+        line,
+        measure,
+        term=os.environ.get("TERM"),
+        default_color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
+        enable_cpr=False,
+    )
+    return {"input": Vt100Input(line), "output": output}
 
 
 def _run(question: Question) -> Any:

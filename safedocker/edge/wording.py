@@ -81,30 +81,27 @@ def summary(losses: Sequence[Loss], of: str = "") -> str:
 
 
 def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
-    """Losses by project, those without one last; within one, those that hold data first."""
+    """Losses by project, those without one last; within one, those that hold data first.
+
+    Compose writes no project on an anonymous volume, so what a project's command takes is its.
+    """
     groups: dict[str | None, list[Loss]] = {}
     for loss in sorted(
         plan.losses,
         key=lambda loss: (
-            loss.project is None,
-            loss.project or "",
+            not (loss.project or plan.project),
+            loss.project or plan.project or "",
             loss.holds in {Holds.EMPTY, Holds.ELSEWHERE},
         ),
     ):
-        groups.setdefault(loss.project, []).append(loss)
+        groups.setdefault(loss.project or plan.project, []).append(loss)
     return groups
 
 
 def cells(loss: Loss, now: datetime.datetime) -> Cells:
     """A loss in the columns of TITLES. `now` is UTC."""
     name = short(loss.name)
-    kind = "anonymous" if loss.kind is Kind.ANONYMOUS_VOLUME else "named"
-    if loss.used_by:
-        users = ", ".join(clean(user) for user in loss.used_by[:USERS_SHOWN])
-        more = len(loss.used_by) - USERS_SHOWN
-        kind += f", used by {users}" + (f" and {more} more" if more > 0 else "")
-    else:
-        kind += ", unused"
+    kind = _kind(loss)
     if loss.holds is Holds.EMPTY:
         return Cells(name, "0 B", "empty", "-", kind)
     if loss.holds is Holds.ELSEWHERE:
@@ -117,6 +114,19 @@ def cells(loss: Loss, now: datetime.datetime) -> Cells:
     content = clean(loss.content) or ("data" if loss.holds is Holds.DATA else "unknown")
     written = ago(loss.last_write, now) if loss.last_write else "unknown"
     return Cells(name, known, content, written, kind)
+
+
+def _kind(loss: Loss) -> str:
+    """ "named, used by web, db"; of an anonymous volume whose place is known, just that."""
+    anonymous = loss.kind is Kind.ANONYMOUS_VOLUME
+    if anonymous and len(loss.used_by) == 1 and loss.why.startswith("anonymous volume of"):
+        return clean(loss.why)
+    kind = "anonymous" if anonymous else "named"
+    if not loss.used_by:
+        return f"{kind}, unused"
+    users = ", ".join(clean(user) for user in loss.used_by[:USERS_SHOWN])
+    more = len(loss.used_by) - USERS_SHOWN
+    return f"{kind}, used by {users}" + (f" and {more} more" if more > 0 else "")
 
 
 def sentence(row: Cells) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safedocker.command.parse import Command
+from safedocker.command.parse import Clients, Command, parse
 from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, DryRun, Facts, Model
+
+DRY_RUN_SINCE = (2, 26)  # the first Compose whose --dry-run was seen to change nothing
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,22 @@ def removed_by_rm(command: Command, facts: Facts) -> tuple[Container, ...]:
 def one_off(container: Container) -> bool:
     """Was the container made by `compose run`?"""
     return container.labels.get(COMPOSE_ONEOFF, "").lower() == "true"
+
+
+def rehearsal(command: Command, versions: Clients) -> tuple[str, ...] | None:
+    """The words that make Compose rehearse the command with its own --dry-run; else None.
+
+    Given only when this Compose has one, and when reading the words as it will proves that the
+    added flag wins: a rehearsal that were none would do what we are here to prevent.
+    """
+    if versions.compose is None or versions.compose < DRY_RUN_SINCE:
+        return None
+    if any(word.startswith("--dry-run") for word in (*command.prefix, *command.rest)):
+        return None
+    words = (*command.prefix, command.path[-1], "--dry-run", *command.rest)
+    (reading,) = parse(command.program, words, versions)
+    same = reading.path == command.path and reading.operands == command.operands
+    return words if same and reading.on("dry-run") and not reading.error else None
 
 
 def safer_down(command: Command) -> str:

@@ -1,11 +1,15 @@
 """The dangerous forms: which commands can lose data, as a table. Matching is decided here; what an
 engine in a given state would really lose is reach.py's."""
 
+from __future__ import annotations
+
 import enum
-from collections.abc import Callable
-from typing import NamedTuple
 
 from safedocker.command.parse import Command
+from safedocker.command.record import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Reach(enum.Enum):

@@ -45,7 +45,7 @@ def loss(name, size=None, content="", minutes=None, holds=None, **more):
         kind=Kind.ANONYMOUS_VOLUME if wording.to_type(name) != name else Kind.NAMED_VOLUME,
         name=name,
         volume=Volume(name, "local", options, {}, "2026-01-01T00:00:00Z"),
-        why="in a test",
+        why=more.pop("why", "in a test"),
         holds=holds or (Holds.UNKNOWN if size is None else Holds.DATA),
         size=size,
         at_least=more.pop("at_least", size or 0),
@@ -62,6 +62,7 @@ POSTGRES = plan(
             "shop_pgdata", 1_240_000_000, "PostgreSQL 15", 3, used_by=("shop-db-1",), project="shop"
         ),
         loss("shop_cache", 0, holds=Holds.EMPTY, used_by=("shop-redis-1",), project="shop"),
+        loss(DIGEST, 91, "files", 8, used_by=("shop-web-1", "shop-worker-1")),
     ),
     project="shop",
     safer="docker compose down",
@@ -92,7 +93,16 @@ PLANS = {
     "prune-of-three-projects": PRUNE,
     "anonymous": plan(
         "docker rm -fv web",
-        (loss(DIGEST, 48_000_000, "PostgreSQL 15", 1, used_by=("web",)),),
+        (
+            loss(
+                DIGEST,
+                48_000_000,
+                "PostgreSQL 15",
+                1,
+                used_by=("web",),
+                why="anonymous volume of web at /data",
+            ),
+        ),
         stays=(Stays("conf", "a named volume of web: -v takes anonymous ones only"),),
     ),
     "nfs": plan(

@@ -1,0 +1,5 @@
+"""python -m safedocker."""
+
+from safedocker.cli import main
+
+main()
