@@ -1,17 +1,15 @@
-"""safedocker's own commands. What they do is the rooms'; here is what is asked for and told.
-
-`explain` lives in explain.py's place below: it walks as shim.py does, and runs nothing.
-"""
+"""safedocker's own commands: what is asked for, and what is told. What they do is the rooms'."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,25 +19,27 @@ import safedocker
 from safedocker import shim
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording
-from safedocker.errors import ExitCode, Interrupted, NoDocker, NoEngine, SafedockerError, WouldFail
+from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
 
 if TYPE_CHECKING:
-    from safedocker.backup.manifest import Backup, Part
+    from safedocker.backup.manifest import Backup
     from safedocker.backup.store import FolderStore
-    from safedocker.backup.undo import Restored
     from safedocker.edge.address import Address
     from safedocker.edge.engine import Engine
     from safedocker.loss.plan import Plan
     from safedocker.policy.decide import Decision
+    from safedocker.policy.options import Caller
 
 PROGRAMS = ("docker", "docker-compose")
 
 
 def main() -> NoReturn:
     """Run one of our own commands, and end with its exit code. The one handler."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an odd locale is no bug
     try:
-        commands.main(standalone_mode=False)
+        commands.main(prog_name="safedocker", standalone_mode=False)
         sys.stdout.flush()
         code: int = 0
     except click.exceptions.Exit as ended:
@@ -69,20 +69,23 @@ def _usage(fault: click.ClickException) -> str:
     return f"see: {context.command_path} --help" if context else "see: safedocker --help"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(safedocker.__version__, prog_name="safedocker")
-def commands() -> None:
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(safedocker.__version__)
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Nothing that docker removes is gone for good: see what was backed up, and put it back.
 
     The backups are made by the shims that stand before docker and docker-compose; `safedocker
     install` puts them there.
     """
+    if context.invoked_subcommand is None:
+        terminal.say(context.get_help())
 
 
 # undo
 
 
-@commands.command()
+@commands.command(short_help="Put a backup back, the last one or another.")
 @click.argument("id_", metavar="[ID]", required=False)
 @click.option("--volume", "only", multiple=True, metavar="NAME", help="Only this one. Repeatable.")
 @click.option(
@@ -126,23 +129,29 @@ def undo(
     options = {"host": host, "context": context}
     given = {key: value for key, value in options.items() if value is not None}
     who = decide.caller(os.environ, screen.can_ask, process.parent_command())
-    with process.EndingSignals(), _engine(backup, given, any_engine) as engine:
-        with screen.progress() as progress:
-            restored = put_back(
-                backup,
-                engine,
-                store,
-                only=names,
-                rename=rename,
-                overwrite=overwrite,
-                any_engine=any_engine,
-                argv=tuple(sys.argv),
-                cwd=process.working_directory(),
-                caller=who.text,
-                progress=progress,
-                now=datetime.datetime.now(datetime.UTC),
-            )
-    for line in (*_done(backup, restored), *_start_again(backup, restored)):
+    with (
+        process.EndingSignals(),
+        _engine(backup, given, any_engine) as engine,
+        screen.progress() as progress,
+    ):
+        engine.sweep()
+        restored = put_back(
+            backup,
+            engine,
+            store,
+            only=names,
+            rename=rename,
+            overwrite=overwrite,
+            any_engine=any_engine,
+            argv=tuple(sys.argv),
+            cwd=process.working_directory(),
+            caller=who.text,
+            progress=progress,
+            now=datetime.datetime.now(datetime.UTC),
+        )
+    for line in wording.done(backup, restored):
+        terminal.say(line)
+    for line in wording.start_again(backup, restored, _command(backup), here=_is_here(backup.cwd)):
         terminal.say(line)
 
 
@@ -226,54 +235,6 @@ def _command(backup: Backup) -> Command | None:
     return parse(program, words)[0] if program in PROGRAMS else None
 
 
-def _done(backup: Backup, restored: Restored) -> Iterator[str]:
-    yield f"put back {wording.count(len(restored.volumes), 'volume')} from {backup.id}:"
-    for one in restored.volumes:
-        name = one.name if one.name == one.part.name else f"{one.name} (was {one.part.name})"
-        yield f"  {name}: {one.step.value}; {_holds(one.part)}"
-    if restored.saved:
-        yield f"what was replaced is in the backup {restored.saved.id}"
-    yield from restored.notes
-
-
-def _holds(part: Part) -> str:
-    if part.inventory is None:
-        return "the definition only: its data lies elsewhere"
-    files = wording.count(part.inventory.files, "file")
-    what = f"{part.content}, " if part.content else ""
-    return f"{what}{wording.size(part.inventory.bytes)} in {files}, compared equal"
-
-
-def _start_again(backup: Backup, restored: Restored) -> Iterator[str]:
-    """What to type next: the project's `up`, and how to mount what no project will find."""
-    command = _command(backup)
-    if command is not None and command.path[:1] == ("compose",):
-        up = shlex.join((command.program, *command.prefix, "up", "-d"))
-        place = "" if _is_here(backup.cwd) else f"cd {shlex.quote(backup.cwd)} && "
-        yield f"to start the project again: {place}{up}"
-        if "-" in command.project_values("file"):
-            yield "its Compose file came on standard input: give it there again"
-        lone = [one for one in restored.volumes if _anonymous(one.part) or one.renamed]
-    else:
-        lone = list(restored.volumes)
-    for one in lone:
-        for use in one.part.used_by:
-            yield f"to mount {wording.short(one.name)} as {use.container} had it: " + shlex.join(
-                ("docker", "run", "-v", f"{one.name}:{use.target}", use.image)
-            )
-        if _anonymous(one.part) and one.name == one.part.name:
-            yield (
-                f"to give {wording.short(one.name)} a name of its own: {wording.own_command()} undo "
-                f"{backup.id} --volume {wording.to_type(one.name)} --as NAME"
-            )
-
-
-def _anonymous(part: Part) -> bool:
-    from safedocker.loss.plan import Kind
-
-    return part.kind is Kind.ANONYMOUS_VOLUME
-
-
 def _is_here(folder: str) -> bool:
     try:
         return os.path.samefile(folder, ".")
@@ -284,20 +245,17 @@ def _is_here(folder: str) -> bool:
 # backups, show
 
 
-@commands.command()
+@commands.command(short_help="List the backups.")
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def backups(as_json: bool) -> None:
     """List the backups, newest first, those that can't be read too."""
     store = _store()
     listing = store.list()
     if as_json:
-        whole = [{**_manifest(one), "state": _state(store, one)} for one in listing.backups]
-        broken = [
-            {"id": one.id, "state": "damaged", "error": one.error.message}
-            for one in listing.damaged
-        ]
-        told = sorted([*whole, *broken], key=lambda one: str(one["id"]), reverse=True)
-        terminal.say(json.dumps(told, indent=1))
+        told = {one.id: {**_manifest(one), "state": _state(store, one)} for one in listing.backups}
+        for broken in listing.damaged:
+            told[broken.id] = {"id": broken.id, "state": "damaged", "error": broken.error.message}
+        terminal.say(json.dumps([told[id_] for id_ in sorted(told, reverse=True)], indent=1))
         return
     now = datetime.datetime.now(datetime.UTC)
     rows = [
@@ -305,27 +263,22 @@ def backups(as_json: bool) -> None:
             one.id,
             wording.ago(one.taken_at, now),
             wording.size(one.data_bytes),
-            ", ".join(_named_with_content(part) for part in one.parts),
+            ", ".join(wording.held(part) for part in one.parts),
             one.project or "-",
             one.engine.name or one.engine.host,
             _state(store, one),
         )
         for one in listing.backups
     ]
-    rows += [
-        (one.id, "?", "?", "?", "?", "?", f"damaged: {one.error.message}")
-        for one in listing.damaged
-    ]
+    rows.extend(
+        (broken.id, "?", "?", "?", "?", "?", f"damaged: {broken.error.message}")
+        for broken in listing.damaged
+    )
     if not rows:
         terminal.say(f"no backups in {store.where}")
         return
     rows.sort(reverse=True)
     terminal.table(("ID", "TAKEN", "SIZE", "WHAT", "PROJECT", "ENGINE", "STATE"), rows)
-
-
-def _named_with_content(part: Part) -> str:
-    name = wording.short(part.name)
-    return f"{name} ({part.content})" if part.content else name
 
 
 def _state(store: FolderStore, backup: Backup) -> str:
@@ -345,66 +298,13 @@ def show(id_: str, as_json: bool) -> None:
     if as_json:
         terminal.say(json.dumps(_manifest(backup), indent=1))
         return
-    terminal.details(_facts(store, backup))
+    where = str(Path(store.where, backup.id))
+    terminal.details((*wording.facts(backup), ("state", _state(store, backup)), ("in", where)))
     for part in backup.parts:
         terminal.say("")
-        terminal.details(_part_facts(part))
+        terminal.details(wording.part_facts(part))
     terminal.say("")
     terminal.say(f"to put it back: {wording.own_command()} undo {backup.id}")
-
-
-def _facts(store: FolderStore, backup: Backup) -> list[tuple[str, str]]:
-    engine = backup.engine
-    return [
-        ("backup", backup.id),
-        ("state", _state(store, backup)),
-        ("taken", f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, read back and compared"),
-        ("before", shlex.join(backup.argv)),
-        ("in folder", backup.cwd),
-        ("called by", backup.caller),
-        ("engine", f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}"),
-        ("project", backup.project or "-"),
-        ("stopped", ", ".join(one.name for one in backup.stopped) or "no container"),
-        ("size", f"{wording.size(backup.data_bytes)}, stored {wording.size(backup.stored_bytes)}"),
-        ("stored in", str(Path(store.where, backup.id))),
-        ("written by", f"safedocker {backup.safedocker}, form {backup.form}"),
-    ]
-
-
-def _part_facts(part: Part) -> list[tuple[str, str]]:
-    facts = [
-        ("volume", part.name),
-        ("kind", part.kind.value),
-        ("content", part.content or "unknown"),
-        ("driver", " ".join((part.driver, *(f"{k}={v}" for k, v in part.options.items())))),
-        ("labels", ", ".join(f"{key}={value}" for key, value in part.labels.items()) or "none"),
-        *(
-            ("used by", f"{use.container} ({use.image}) at {use.target}" + _was(use.running))
-            for use in part.used_by
-        ),
-        ("consistency", f"{part.consistency.sentence} ({part.reached})"),
-    ]
-    held = part.inventory
-    if held is not None:
-        facts += [
-            (
-                "holds",
-                f"{held.bytes} bytes; {wording.count(held.files, 'file')}, "
-                f"{held.directories} directories, {wording.count(held.links, 'link')}, "
-                f"{wording.count(held.others, 'other')}",
-            ),
-            ("root", f"owner {held.root_uid}:{held.root_gid}, mode {held.root_mode:04o}"),
-            ("compared", part.cross_check.sentence),
-        ]
-    if part.file is not None:
-        facts.append(("file", f"{part.file.name}, {part.file.bytes} bytes, {part.file.sha256}"))
-    facts.append(("not kept", ", ".join(part.not_kept) or "nothing"))
-    return facts
-
-
-def _was(running: bool) -> str:
-    return ", was running" if running else ""
 
 
 def _manifest(backup: Backup) -> dict[str, object]:
@@ -426,7 +326,8 @@ def _named(store: FolderStore, given: str | None) -> Backup:
     A damaged one is never passed over for an older one without a word.
     """
     listing = store.list()
-    ids = sorted([one.id for one in (*listing.backups, *listing.damaged)], reverse=True)
+    ids = [one.id for one in listing.backups] + [one.id for one in listing.damaged]
+    ids.sort(reverse=True)
     if given is None:
         if not ids:
             raise SafedockerError(
@@ -444,7 +345,10 @@ def _named(store: FolderStore, given: str | None) -> Backup:
 # explain
 
 
-@commands.command(context_settings={"ignore_unknown_options": True})
+@commands.command(
+    short_help="Show what a command would delete.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.argument("words", metavar="docker ...", nargs=-1, type=click.UNPROCESSED, required=True)
 def explain(as_json: bool, words: tuple[str, ...]) -> None:
@@ -455,22 +359,129 @@ def explain(as_json: bool, words: tuple[str, ...]) -> None:
     program = os.path.basename(words[0])
     if program not in PROGRAMS:
         raise click.UsageError(f"{words[0]} is neither docker nor docker-compose")
-    told = _Explanation(program, words[1:])
-    with contextlib.ExitStack() as stack:
-        told.find(stack)
+    found = _explained(program, list(words[1:]))
     if as_json:
-        terminal.say(json.dumps(told.as_json(), indent=1))
+        terminal.say(json.dumps(_as_json(found), indent=1))
     else:
-        told.tell()
+        _tell_explained(found)
 
 
-class _Explanation:
+@dataclass(frozen=True)
+class _Explained:
     """What there is to say of a command, as far as it could be found out."""
 
-    def __init__(self, program: str, words: Sequence[str]) -> None:
-        self.words = [program, *words]
-        self.command = parse(program, words)[0]
-        self.plan: Plan | None = None
-        self.decision: Decision | None = None
-        self.fault: SafedockerError | None = None
-        self.outcome = ""
+    command: Command
+    who: Caller
+    form: forms.Form | None = None
+    plan: Plan | None = None
+    decision: Decision | None = None
+    fault: SafedockerError | None = None  # what it would end with before any decision
+    at_once: str = ""  # why it would run at once
+
+
+def _explained(program: str, words: list[str]) -> _Explained:
+    """Walk as shim.py does, up to the decision."""
+    from safedocker.edge import address
+    from safedocker.edge.engine import Engine
+    from safedocker.policy import decide, load
+
+    who = decide.caller(os.environ, terminal.Terminal().can_ask, process.parent_command())
+    readings = parse(program, words)
+    command = next((one for one in readings if forms.match(one)), readings[0])
+    found = _Explained(command, who, forms.match(command))
+    if found.form is None:
+        return replace(found, at_once=_harmless(command))
+    try:
+        settled = shim.settle(shim.Call(program, process.find_real(program, "", ""), words))
+        if settled is None:
+            return replace(found, at_once="the client on this machine reads it as harmless")
+        found = replace(found, command=settled.command, form=settled.form)
+        policy = load.load(os.environ)
+        with Engine(address.resolve(dict(settled.command.globals), os.environ)) as engine:
+            plan = shim.look_inside(shim.survey(settled, engine), engine)
+        return replace(found, plan=plan, decision=decide.decide(plan, policy, who))
+    except WouldFail:
+        return replace(found, at_once="the real command would fail before it removes anything")
+    except SafedockerError as fault:
+        return replace(found, fault=fault)
+
+
+def _harmless(command: Command) -> str:
+    if command.error:
+        return f"its client would refuse it: {command.error}"
+    if command.helps:
+        return "it shows help or a version"
+    return "no form matched"
+
+
+def _tell_explained(found: _Explained) -> None:
+    if found.plan is not None and found.decision is not None:
+        terminal.show(found.plan, caller=found.who)
+        terminal.say(f"decision: {found.decision.action.value} ({found.decision.because})")
+        if found.decision.action.value == "refuse":
+            terminal.say(wording.ways_on(found.plan, found.decision.rule))
+    elif found.fault is not None and found.form is not None:
+        terminal.say(f"{wording.command_line(found.command)} {found.form.sentence}")
+        terminal.say(f"what it would delete can't be told: {found.fault.message}")
+        terminal.say(found.fault.hint)
+        terminal.say(f"decision: none; it would end with exit code {int(found.fault.exit_code)}")
+    else:
+        terminal.say(f"{found.at_once}: it would run at once")
+        terminal.say(f"read as: {' '.join((found.command.program, *found.command.path))}")
+    for doubt in found.command.doubts:
+        terminal.say(f"in doubt: {doubt}")
+    terminal.say("nothing was run")
+
+
+def _as_json(found: _Explained) -> dict[str, object]:
+    plan, decision, fault = found.plan, found.decision, found.fault
+    return {
+        "explain": 1,
+        "command": wording.command_line(found.command),
+        "path": list(found.command.path),
+        "doubts": list(found.command.doubts),
+        "form": found.form.name if found.form else None,
+        "runs_at_once": found.at_once or None,
+        "plan": wording.as_json(plan) if plan else None,
+        "decision": decision
+        and {
+            "action": decision.action.value,
+            "because": decision.because,
+            "rule": decision.rule,
+        },
+        "error": fault
+        and {"message": fault.message, "hint": fault.hint, "exit_code": int(fault.exit_code)},
+    }
+
+
+# install, uninstall
+
+
+_SHIMS = click.option(
+    "--shims",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of the shims, to stand first on PATH.",
+)
+
+
+@commands.command()
+@_SHIMS
+@click.option("--real", metavar="PATH", help="The real docker. Otherwise the first on PATH.")
+@click.option("--real-compose", metavar="PATH", help="The same for docker-compose.")
+def install(shims: Path, real: str | None, real_compose: str | None) -> None:
+    """Write the shims that stand before docker and docker-compose."""
+    from safedocker.install import install as write
+
+    for line in write(shims, real, real_compose):
+        terminal.say(line)
+
+
+@commands.command()
+@_SHIMS
+def uninstall(shims: Path) -> None:
+    """Take the shims away again. Backups stay."""
+    from safedocker.install import uninstall as remove
+
+    for line in remove(shims):
+        terminal.say(line)

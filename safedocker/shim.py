@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> NoReturn:
     except SafedockerError as fault:
         sys.exit(_tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
-        sys.exit(_report(fault, arguments))
+        sys.exit(report(fault, arguments))
 
 
 def walk(call: Call) -> NoReturn:
@@ -352,7 +352,7 @@ def _tell(fault: SafedockerError) -> int:
     return int(fault.exit_code)
 
 
-def _report(fault: Exception, arguments: list[str]) -> int:
+def report(fault: Exception, arguments: list[str]) -> int:
     """Write what went wrong into a file for the bug report, and say where it is."""
     import datetime
     import pathlib

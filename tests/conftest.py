@@ -12,7 +12,10 @@ from hypothesis import HealthCheck, settings
 from tests.debian import RELEASES, Unavailable, cache
 from tests.engines import PrivateEngine
 
-ENGINE_FIXTURES = {"engine", "engine20", "engine26", "engine28", "fresh", "docker_clients"}
+ENGINE_FIXTURES = {
+    *("start_engine", "engine", "engine20", "engine26", "engine28", "fresh"),
+    *("docker_clients", "compose_clients"),
+}
 
 # Nothing is there: whoever forgets to address a private engine gets an error, not an engine.
 NOWHERE = "unix:///nonexistent/safedocker-tests/docker.sock"
@@ -117,13 +120,22 @@ def fresh(engine: PrivateEngine) -> Iterator[PrivateEngine]:
 @pytest.fixture(scope="session")
 def docker_clients() -> dict[str, Path]:
     """The real `docker` of each version that is unpacked, by short version; no engine needed."""
-    clients = {version: PrivateEngine(version).docker for version in RELEASES}
-    for version, path in clients.items():
+    return unpacked({version: PrivateEngine(version).docker for version in RELEASES})
+
+
+@pytest.fixture(scope="session")
+def compose_clients() -> dict[str, Path]:
+    """The standalone Compose of each version that is unpacked: v1 for 20, v2 for the others."""
+    return unpacked({version: PrivateEngine(version).compose for version in RELEASES})
+
+
+def unpacked(programs: dict[str, Path]) -> dict[str, Path]:
+    for version, path in programs.items():
         if not path.exists() and not RELEASES[version].moves:
             missing(
                 version, Unavailable(f"{path.name} {version}: python3 tests/engines.py install")
             )
-    return {version: path for version, path in clients.items() if path.exists()}
+    return {version: path for version, path in programs.items() if path.exists()}
 
 
 @pytest.fixture

@@ -294,6 +294,8 @@ def _locked(root: Path) -> Iterator[None]:
     made is not locked yet, and the one in a folder that is going is not there any more."""
     lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
+        if os.fstat(lock).st_mode & 0o777 != 0o600:  # the umask took something away
+            os.fchmod(lock, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:

@@ -40,7 +40,7 @@ COMPOSE = {
         "yes/y@2.40 y~yes@2.40"
     ),
     "compose docker-cli-plugin-hooks": "- @5.5",
-    "compose down": "- | remove-orphans rmi= timeout/t=# volumes/v volume~volumes",
+    "compose down": "- | remove-orphans rmi=all|local timeout/t=# volumes/v volume~volumes",
     "compose events": "- | json since=@2.40 until=@2.40",
     "compose exec": (
         "2- ! | detach/d env/e= index=# interactive/i no-TTY/T~no-tty@-2.26 no-TTY~no-tty@2.40 "

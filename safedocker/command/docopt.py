@@ -38,7 +38,8 @@ class Reading:
         Source: docopt.py 0.6.2 docopt, parse_argv.
         """
         head, _, flags = V1[command].partition(" |")
-        options = [_option(entry) for entry in flags.split()]
+        dashed = words[:1] and words[0][:1] == "-"
+        options = [_option(entry) for entry in flags.split()] if dashed else []
         own = set(options)
         if not command:
             options += _HELP

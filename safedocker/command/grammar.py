@@ -6,7 +6,7 @@ OPERANDS  0, 2, 1-2: so many; 1-: at least one; -: any number; *: a group, needs
           own; raw: the words are not read at all
 !         options end at the first operand
 OPTIONS   name/s      a switch, with its short form
-          name=       takes a value; name=# a whole number
+          name=       takes a value; name=# a whole number, name=a|b one of these
           name~other  another spelling of `other`; a Command says `other`
 @VERSIONS @26 since that client, @-26 up to it, @26-28 from one to the other; none: every client
           that has the command

@@ -69,7 +69,10 @@ def _entries(flags: str, name: str, short: bool) -> list[str]:
 
 
 def look_up(scope: Scope, name: str, short: bool = False) -> tuple[str, str, bool] | None:
-    """Return (long name, kind, this client surely has it), or None; kind is "", "=" or "=#"."""
+    """Return (long name, kind, this client surely has it), or None.
+
+    The kind is "" for a switch, "=" for any value, "=#" for a whole number, "=a|b" for a choice.
+    """
     other = None
     for flags, span in scope:
         for entry in _entries(flags, name, short):
@@ -130,6 +133,8 @@ class Reading:
                 into.append((name, switch))
         elif kind == "=#" and not _is_number(value):
             self.error = f"--{name} takes a whole number, not {value!r}"
+        elif kind[1:] not in ("", "#") and value and value not in kind[1:].split("|"):
+            self.error = f"--{name} takes {kind[1:]}, not {value!r}"
         else:
             into.append((name, value))
 

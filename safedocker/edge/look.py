@@ -50,8 +50,7 @@ ROWS = (
         version=(("PG_VERSION", r"(\d+(?:\.\d+)?)"),),
     ),
     Row("MariaDB", _SQL_BASES, ("ibdata1", "aria_log_control"), version=_SQL_VERSION),
-    Row("MySQL", _SQL_BASES, ("ibdata1", "mysql"), version=_SQL_VERSION),
-    Row("MySQL", _SQL_BASES, ("ibdata1", "mysql.ibd"), version=_SQL_VERSION),
+    Row("MySQL", _SQL_BASES, ("ibdata1",), ("mysql", "mysql.ibd"), _SQL_VERSION),
     Row(
         "Redis",
         ("", "data", "redis/data"),
@@ -265,7 +264,8 @@ class _Reader:
 def _number(raw: bytes) -> int:
     """Read a tar number: octal, or base 256 for large ones."""
     if raw[0] & 0x80:
-        return int.from_bytes(bytes([raw[0] & 0x7F]) + raw[1:])
+        sign = b"\xff" if raw[0] == 0xFF else bytes([raw[0] & 0x7F])
+        return int.from_bytes(sign + raw[1:], signed=True)
     return int(raw.rstrip(b"\0 ") or b"0", 8)
 
 

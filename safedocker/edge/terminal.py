@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import enum
+import io
 import os
-import shlex
 import signal
 import sys
 import termios
@@ -36,10 +36,12 @@ if TYPE_CHECKING:
     from safedocker.policy.options import Caller
 
 PATIENCE = 1.0  # seconds of work before a progress bar shows
+_REDRAW = 0.1  # seconds
 TRIES = 3  # how often a person may mistype
 _INDENT = 2
 _GAP = 2  # between columns
 _LAST_COLUMN = 20  # what the last one wants at least, to be broken into lines
+_ENDLESS = 10_000  # columns of a pipe
 _DIM = ("dim",) * 5
 _NAMED = ("bold", "", "", "", "")
 
@@ -62,7 +64,8 @@ class Terminal:
         self, plan: Plan, *, caller: Caller | None = None, now: datetime.datetime | None = None
     ) -> None:
         """Show what the command would take, on stderr. `now` is UTC."""
-        _draw(_console(sys.stderr), plan, now or datetime.datetime.now(datetime.UTC), caller)
+        with _drawing(sys.stderr) as console:
+            _draw(console, plan, now or datetime.datetime.now(datetime.UTC), caller)
 
     def ask(self, plan: Plan, decision: Decision, *, caller: Caller | None = None) -> Answer:
         """Show the plan, put the question, return the answer. Ctrl-D, and no answer, cancel.
@@ -82,22 +85,7 @@ class Terminal:
 
     def ways_on(self, plan: Plan, decision: Decision | None = None) -> str:
         """After a refusal: what to do instead, a line each."""
-        rule = decision.rule if decision else "nobody-to-ask"
-        ways = []
-        if plan.safer:
-            ways.append(f"to keep the volumes: {clean(plan.safer)}")
-        if plan.gaps:
-            ways.append("no backup can protect what is not known, so none was taken")
-        elif rule == "nobody-to-ask":
-            line = wording.command_line(plan.command)
-            ways.append(f"to back up first and go on: SAFEDOCKER_MODE=backup {line}")
-        if rule == "nobody-to-ask":
-            ways.append("to be asked: have a person type it at a terminal")
-        elif rule == "unknown-loss":
-            ways.append(
-                "to be asked: have a person type it at a terminal, with SAFEDOCKER_MODE=ask"
-            )
-        return "\n".join(ways)
+        return wording.ways_on(plan, decision.rule if decision else "nobody-to-ask")
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -122,15 +110,8 @@ class Terminal:
 
     def interrupted_backup(self, found: Abandoned) -> None:
         """Tell of an earlier backup whose process was killed, and what it may have left stopped."""
-        of = f" before `{clean(shlex.join(found.argv))}`" if found.argv else ""
-        when = f" at {_local(found.at)}" if found.at else ""
-        self.note(
-            f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
-        )
-        if found.stopped:
-            names = " ".join(clean(one.name) for one in found.stopped)
-            on = f", on the engine {clean(found.engine)}" if found.engine else ""
-            self.note(f"it had stopped containers{on}; to start them: docker start {names}")
+        for line in wording.abandoned(found):
+            self.note(line)
 
     def note(self, text: str) -> None:
         """Say one thing on stderr."""
@@ -163,7 +144,8 @@ def say(text: str) -> None:
 
 def show(plan: Plan, *, caller: Caller | None = None) -> None:
     """The preview, on stdout."""
-    _draw(_console(sys.stdout), plan, datetime.datetime.now(datetime.UTC), caller)
+    with _drawing(sys.stdout) as console:
+        _draw(console, plan, datetime.datetime.now(datetime.UTC), caller)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -172,25 +154,29 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = _console(sys.stdout)
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in head:
-        drawn.add_column(title, overflow="fold")
+        drawn.add_column(title, overflow="fold", no_wrap=title == head[0])
     for row in rows:
         drawn.add_row(*(Text(clean(cell)) for cell in row))
-    console.print(drawn)
+    with _drawing(sys.stdout, folded=False) as console:
+        console.print(drawn)
+
+
+def details(facts: Iterable[tuple[str, str]]) -> None:
+    """Print labels and what there is to say to each, on stdout."""
+    pairs = list(facts)
+    wide = max(len(label) for label, _told in pairs)
+    with _drawing(sys.stdout, folded=False) as console:
+        _block(console, [(label.ljust(wide), clean(told)) for label, told in pairs])
 
 
 def text(plan: Plan, *, width: int, now: datetime.datetime, caller: Caller | None = None) -> str:
     """The preview as plain text."""
-    import io
-
-    from rich.console import Console
-
-    console = Console(file=io.StringIO(), width=width, color_system=None, **_PLAIN)
-    with console.capture() as captured:
+    stream = io.StringIO()
+    with _drawing(stream, width=width) as console:
         _draw(console, plan, now, caller)
-    return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    return stream.getvalue()
 
 
 # the preview
@@ -282,14 +268,29 @@ def _block(console: Console, lines: Sequence[tuple[str, RenderableType]], indent
         console.print(grid)
 
 
-_PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": False}
-
-
-def _console(stream: TextIO) -> Console:
+def _console(stream: TextIO, width: int | None = None) -> Console:
     from rich.console import Console
 
     plain = bool(os.environ.get("NO_COLOR")) or not _is_terminal(stream)
-    return Console(file=stream, color_system=None if plain else "auto", **_PLAIN)
+    return Console(
+        file=stream,
+        width=width,
+        color_system=None if plain else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+@contextlib.contextmanager
+def _drawing(stream: TextIO, *, width: int | None = None, folded: bool = True) -> Iterator[Console]:
+    """Draw, then print it without the blanks at the ends of lines. Where it is not to be `folded`,
+    and goes into a file or a pipe, the lines are as long as they get."""
+    console = _console(stream, width if folded or _is_terminal(stream) else _ENDLESS)
+    with console.capture() as captured:
+        yield console
+    stream.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
+    stream.flush()
 
 
 def _tell_line(told: str, style: str) -> None:
@@ -297,12 +298,6 @@ def _tell_line(told: str, style: str) -> None:
     if style and _is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"):
         name = f"\033[1;31m{name}\033[0m"
     print(name, told, file=sys.stderr)
-
-
-def _local(at: str) -> str:
-    with contextlib.suppress(ValueError):
-        return f"{datetime.datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
-    return clean(at)
 
 
 # the question
@@ -327,8 +322,6 @@ def _controlling_terminal() -> Iterator[TextIO]:
     path = os.ttyname(sys.stderr.fileno()) if sys.platform == "darwin" else "/dev/tty"
     descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     with open(descriptor, "r+b", buffering=0) as device:
-        import io
-
         line = io.TextIOWrapper(device, encoding="utf-8", errors="replace", write_through=True)
         modes = termios.tcgetattr(descriptor)
         termios.tcflush(descriptor, termios.TCIFLUSH)
@@ -466,16 +459,19 @@ class _Bar:
             progress.TimeElapsedColumn(),
             console=console,
             transient=True,
+            auto_refresh=False,
         )
         self._task = self._bar.add_task("backup", total=None, amount="")
-        self._lock = threading.Lock()
-        self._closed = False
-        self._shown = False
-        self._timer = threading.Timer(PATIENCE, self._show)
-        self._timer.start()
+        self._at: tuple[Stage | None, str] = (None, "")
+        self._closed = threading.Event()
+        self._drawer = threading.Thread(target=self._draw, daemon=True)
+        self._drawer.start()
 
     def report(self, stage: Stage, volume: str, done: int, total: int | None) -> None:
         """Take in where the backup is. The stream has headers too: `done` may pass `total`."""
+        if self._at != (stage, volume):
+            self._at = (stage, volume)
+            self._bar.reset(self._task, total=None)
         amount = wording.size(done) if done else ""
         self._bar.update(
             self._task,
@@ -489,15 +485,12 @@ class _Bar:
 
     def close(self) -> None:
         """Take the bar away. No thread is left: exec follows."""
-        with self._lock:
-            self._closed = True
-        self._timer.cancel()
-        self._timer.join()
-        if self._shown:
-            self._bar.stop()
+        self._closed.set()
+        self._drawer.join()
 
-    def _show(self) -> None:
-        with self._lock:
-            if not self._closed:
-                self._shown = True
-                self._bar.start()
+    def _draw(self) -> None:
+        if self._closed.wait(PATIENCE):
+            return
+        with self._bar:
+            while not self._closed.wait(_REDRAW):
+                self._bar.refresh()

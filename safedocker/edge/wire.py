@@ -14,8 +14,8 @@ import socket
 import ssl
 import subprocess
 import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import IO, Any
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import docker.transport
@@ -45,7 +45,7 @@ class Wire:
     def __init__(self, address: Address, timeout: float) -> None:
         self._address = address
         self._timeout = timeout
-        self._ssh: _SshAdapter | None = None
+        self._ssh: _Ssh | None = None
         self._session = requests.Session()
         self._session.auth = _no_netrc
         self._session.headers.update(dict(address.headers))
@@ -61,17 +61,12 @@ class Wire:
         scheme, _, rest = self._address.host.partition("://")
         tls = self._address.tls
         if scheme == "unix":
-            path = os.path.abspath(rest)  # the SDK would put a slash before a relative one
-            self._session.mount(
-                "http+docker://",
-                docker.transport.UnixHTTPAdapter(
-                    f"http+unix://{path}", math.ceil(self._timeout), max_pool_size=POOL
-                ),
-            )
+            path = os.path.abspath(rest)
+            self._session.mount("http+docker://", _SocketAdapter(_dial_unix(path), self._timeout))
             return "http+docker://localhost"
         if scheme == "ssh":
-            self._ssh = _SshAdapter(self._address.host, self._timeout)
-            self._session.mount("http+docker://", self._ssh)
+            self._ssh = _Ssh(self._address.host)
+            self._session.mount("http+docker://", _SocketAdapter(self._ssh, self._timeout))
             return "http+docker://localhost"
         if scheme == "npipe" and hasattr(docker.transport, "NpipeHTTPAdapter"):
             adapter = docker.transport.NpipeHTTPAdapter(
@@ -111,7 +106,7 @@ class Wire:
         """Hang up."""
         self._session.close()
         if self._ssh is not None:
-            self._ssh.hang_up()
+            self._ssh.close()
 
     def json(
         self,
@@ -330,77 +325,110 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = wrapped[0] if wrapped else error.__cause__ or error.__context__
 
 
-class _SshConnection(urllib3.connection.HTTPConnection):
-    """HTTP over `docker system dial-stdio` at the far end, as Docker's own client does it.
+class _Dial(Protocol):
+    """Makes a connected socket, and hangs up what stands behind it."""
 
-    The ssh process gets one end of a socket pair: the other end is a real socket, so that
-    time-outs hold. Source: docker/cli cli/connhelper/connhelper.go.
-    """
+    def __call__(self, timeout: float) -> tuple[socket.socket, Callable[[], None]]: ...
 
-    def __init__(self, argv: list[str], words: IO[bytes], timeout: float) -> None:
+
+class _Connection(urllib3.connection.HTTPConnection):
+    """HTTP over a socket that somebody else makes."""
+
+    def __init__(self, dial: _Dial, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
-        self._argv = argv
-        self._words = words
-        self._process: subprocess.Popen[bytes] | None = None
+        self._dial = dial
+        self._dial_timeout = timeout
+        self._hang_up: Callable[[], None] = lambda: None
 
     def connect(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.settimeout(self.timeout)
-        with theirs:
-            self._process = subprocess.Popen(
-                self._argv,
-                stdin=theirs.fileno(),
-                stdout=theirs.fileno(),
-                stderr=self._words,
-            )
-        self.sock = ours
+        self.sock, self._hang_up = self._dial(self._dial_timeout)
 
     def close(self) -> None:
         super().close()
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
-            self._process = None
+        self._hang_up()
 
 
-class _SshPool(urllib3.connectionpool.HTTPConnectionPool):
-    def __init__(self, argv: list[str], words: IO[bytes], timeout: float) -> None:
+class _Pool(urllib3.connectionpool.HTTPConnectionPool):
+    def __init__(self, dial: _Dial, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout, maxsize=POOL)
-        self._made = (argv, words, timeout)
+        self._made_with = (dial, timeout)
 
-    def _new_conn(self) -> _SshConnection:
-        return _SshConnection(*self._made)
+    def _new_conn(self) -> _Connection:
+        return _Connection(*self._made_with)
 
 
-class _SshAdapter(docker.transport.UnixHTTPAdapter):
-    """The SDK's own ssh transport needs paramiko, and starts a new ssh for every request."""
+class _SocketAdapter(docker.transport.UnixHTTPAdapter):
+    """The SDK's own leaves a socket open when it can't connect, and starts an ssh a request."""
 
-    def __init__(self, host: str, timeout: float) -> None:
+    def __init__(self, dial: _Dial, timeout: float) -> None:
         super().__init__("http+unix:///", math.ceil(timeout))
-        parts = urlsplit(host)
-        argv = ["ssh", "-o", "ConnectTimeout=30", "-T"]
-        if parts.username:
-            argv += ["-l", parts.username]
-        if parts.port:
-            argv += ["-p", str(parts.port)]
-        far = ["docker", "system", "dial-stdio"]
-        if parts.path.strip("/"):
-            far[1:1] = ["--host", f"unix://{parts.path}"]
-        argv += ["--", parts.hostname or "", *far]
-        self.shown = shlex.join(["ssh", *argv[4:]])
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by hang_up
-        self._pool = _SshPool(argv, self._words, timeout)
+        self._pool = _Pool(dial, timeout)
 
     def get_connection(self, url: Any, proxies: Any = None) -> Any:
         return self._pool
 
+    def close(self) -> None:
+        super().close()
+        self._pool.close()
+
+
+def _dial_unix(path: str) -> _Dial:
+    def dial(timeout: float) -> tuple[socket.socket, Callable[[], None]]:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection, lambda: None
+
+    return dial
+
+
+class _Ssh:
+    """Starts ssh as Docker's client does, with `docker system dial-stdio` at the far end.
+
+    The process gets one end of a socket pair, so that the other is a socket and time-outs hold.
+    Source: docker/cli cli/connhelper/connhelper.go.
+    """
+
+    def __init__(self, host: str) -> None:
+        parts = urlsplit(host)
+        to = ["-l", parts.username] if parts.username else []
+        to += ["-p", str(parts.port)] if parts.port else []
+        far = ["docker", "system", "dial-stdio"]
+        if parts.path.strip("/"):
+            far[1:1] = ["--host", f"unix://{parts.path}"]
+        to += ["--", parts.hostname or ""]
+        self._argv = ["ssh", "-o", "ConnectTimeout=30", "-T", *to, *far]
+        self.shown = shlex.join(["ssh", *to, "docker", "version"])
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+
+    def __call__(self, timeout: float) -> tuple[socket.socket, Callable[[], None]]:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(timeout)
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    self._argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=self._words
+                )
+            except BaseException:
+                ours.close()
+                raise
+
+        def hang_up() -> None:
+            process.terminate()
+            process.wait()
+
+        return ours, hang_up
+
     def last_words(self) -> str:
         """Return the last line that ssh wrote."""
         self._words.seek(0)
-        lines = self._words.read().decode(errors="replace").split("\n")
+        lines = self._words.read().decode(errors="replace").splitlines()
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
-    def hang_up(self) -> None:
-        """End the ssh processes."""
-        self._pool.close()
+    def close(self) -> None:
+        """Forget what ssh wrote."""
         self._words.close()

@@ -5,13 +5,14 @@ Nothing is printed here.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,9 @@ from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
+    from safedocker.backup.manifest import Backup, Part
+    from safedocker.backup.store import Abandoned
+    from safedocker.backup.undo import Restored
     from safedocker.command.parse import Command
     from safedocker.loss.plan import Loss, Plan
     from safedocker.policy.options import Caller
@@ -81,7 +85,7 @@ def summary(losses: Sequence[Loss], of: str = "") -> str:
 
 
 def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
-    """Losses by project, those without one last; within one, those that hold data first.
+    """Losses by project, those without one last; within one, what weighs most first.
 
     Compose writes no project on an anonymous volume, so what a project's command takes is its.
     """
@@ -92,6 +96,8 @@ def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
             not (loss.project or plan.project),
             loss.project or plan.project or "",
             loss.holds in {Holds.EMPTY, Holds.ELSEWHERE},
+            loss.size is not None,
+            -loss.at_least if loss.size is None else -loss.size,
         ),
     ):
         groups.setdefault(loss.project or plan.project, []).append(loss)
@@ -154,6 +160,190 @@ def tail(plan: Plan) -> list[tuple[str, str]]:
     return lines
 
 
+def as_json(plan: Plan) -> dict[str, object]:
+    """A plan for programs. Sizes are bytes, times ISO 8601 in UTC; None is unknown."""
+    engine = plan.engine
+    return {
+        "engine": engine
+        and {
+            "host": engine.host,
+            "source": engine.source,
+            "name": engine.name,
+            "id": engine.id,
+            "version": engine.version,
+            "remote": engine.remote,
+        },
+        "project": plan.project,
+        "losses": [
+            {
+                "kind": loss.kind.value,
+                "name": loss.name,
+                "why": loss.why,
+                "used_by": list(loss.used_by),
+                "project": loss.project,
+                "holds": loss.holds.value,
+                "size": loss.size,
+                "at_least": loss.at_least,
+                "content": loss.content,
+                "last_write": loss.last_write and loss.last_write.isoformat(),
+            }
+            for loss in plan.losses
+        ],
+        "stays": [{"name": one.name, "why": one.why} for one in plan.stays],
+        "gaps": list(plan.gaps),
+        "stops": list(plan.stops),
+        "safer": plan.safer or None,
+    }
+
+
+def facts(backup: Backup) -> list[tuple[str, str]]:
+    """What a manifest says of the whole."""
+    engine = backup.engine
+    return [
+        ("backup", backup.id),
+        ("taken", f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, read back and compared"),
+        ("before", shlex.join(backup.argv)),
+        ("in folder", backup.cwd),
+        ("called by", backup.caller),
+        ("engine", f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}"),
+        ("project", backup.project or "-"),
+        ("stopped", ", ".join(one.name for one in backup.stopped) or "no container"),
+        ("size", f"{size(backup.data_bytes)}, stored {size(backup.stored_bytes)}"),
+        ("written by", f"safedocker {backup.safedocker}, form {backup.form}"),
+    ]
+
+
+def part_facts(part: Part) -> list[tuple[str, str]]:
+    """What it says of one volume."""
+    told = [
+        ("volume", part.name),
+        ("kind", part.kind.value),
+        ("content", part.content or "unknown"),
+        ("driver", " ".join((part.driver, *(f"{k}={v}" for k, v in part.options.items())))),
+        ("labels", ", ".join(f"{key}={value}" for key, value in part.labels.items()) or "none"),
+        *(
+            ("used by", f"{use.container} ({use.image}) at {use.target}" + _was(use.running))
+            for use in part.used_by
+        ),
+        ("consistency", f"{part.consistency.sentence} ({part.reached})"),
+    ]
+    held = part.inventory
+    if held is not None:
+        told += [
+            (
+                "holds",
+                f"{held.bytes} bytes; {count(held.files, 'file')}, "
+                f"{count(held.directories, 'directory', 'directories')}, "
+                f"{count(held.links, 'link')}, {count(held.others, 'other')}",
+            ),
+            ("root", f"owner {held.root_uid}:{held.root_gid}, mode {held.root_mode:04o}"),
+            ("compared", part.cross_check.sentence),
+        ]
+    if part.file is not None:
+        told.append(("file", f"{part.file.name}, {part.file.bytes} bytes, {part.file.sha256}"))
+    told.append(("not kept", ", ".join(part.not_kept) or "nothing"))
+    return told
+
+
+def _was(running: bool) -> str:
+    return ", was running" if running else ""
+
+
+def ways_on(plan: Plan, rule: str) -> str:
+    """After a refusal by a rule of policy: what to do instead, a line each."""
+    ways = []
+    if plan.safer:
+        ways.append(f"to keep the volumes: {clean(plan.safer)}")
+    if plan.gaps:
+        ways.append("no backup can protect what is not known, so none was taken")
+    elif rule == "nobody-to-ask":
+        line = command_line(plan.command)
+        ways.append(f"to back up first and go on: SAFEDOCKER_MODE=backup {line}")
+    if rule == "nobody-to-ask":
+        ways.append("to be asked: have a person type it at a terminal")
+    elif rule == "unknown-loss":
+        ways.append("to be asked: have a person type it at a terminal, with SAFEDOCKER_MODE=ask")
+    elif rule == "mode-deny":
+        ways.append("to go on all the same: whoever set mode deny has to lift it")
+    return "\n".join(ways)
+
+
+def abandoned(found: Abandoned) -> Iterator[str]:
+    """Of a backup whose process was killed: which it was, and how to start what it had stopped."""
+    of = f" before `{shlex.join(found.argv)}`" if found.argv else ""
+    when = f" at {_local(found.at)}" if found.at else ""
+    yield f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
+    if found.stopped:
+        names = " ".join(one.name for one in found.stopped)
+        on = f" on the engine {found.engine}" if found.engine else ""
+        yield f"it had stopped containers{on}; to start them: docker start {names}"
+
+
+def _local(at: str) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{datetime.datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    return at
+
+
+def done(backup: Backup, restored: Restored) -> Iterator[str]:
+    """What an undo did, a line each."""
+    yield f"put back {count(len(restored.volumes), 'volume')} from {backup.id}:"
+    for one in restored.volumes:
+        name = short(one.name)
+        if one.name != one.part.name:
+            name += f" (was {short(one.part.name)})"
+        yield f"  {name}: {one.step.value}; {_holds(one.part)}"
+    if restored.saved:
+        yield f"what was replaced is in the backup {restored.saved.id}"
+    yield from restored.notes
+
+
+def _holds(part: Part) -> str:
+    if part.inventory is None:
+        return "the definition only: its data lies elsewhere"
+    files = count(part.inventory.files, "file")
+    what = f"{part.content}, " if part.content else ""
+    return f"{what}{size(part.inventory.bytes)} in {files}, compared equal"
+
+
+def start_again(
+    backup: Backup, restored: Restored, command: Command | None, *, here: bool
+) -> Iterator[str]:
+    """What to type next: the project's `up`, and how to mount what no project will find.
+
+    `command` is the one before which the backup was taken, `here` whether its folder is this one.
+    """
+    lone = restored.volumes
+    if command is not None and command.path[:1] == ("compose",):
+        lone = tuple(one for one in lone if _anonymous(one.part) or one.name != one.part.name)
+    if command is not None and len(lone) < len(restored.volumes):
+        up = shlex.join((command.program, *command.prefix, "up", "-d"))
+        place = "" if here else f"cd {shlex.quote(backup.cwd)} && "
+        yield f"to start the project again: {place}{up}"
+        if "-" in command.project_values("file"):
+            yield "its Compose file came on standard input: give it there again"
+    for one in lone:
+        for use in one.part.used_by:
+            yield f"to mount {short(one.name)} as {use.container} had it: " + shlex.join(
+                ("docker", "run", "-v", f"{one.name}:{use.target}", use.image)
+            )
+        if _anonymous(one.part) and one.name == one.part.name:
+            yield (
+                f"to give {short(one.name)} a name: {own_command()} undo "
+                f"{backup.id} --volume {to_type(one.name)} --as NAME"
+            )
+
+
+def _anonymous(part: Part) -> bool:
+    return part.kind is Kind.ANONYMOUS_VOLUME
+
+
+def held(part: Part) -> str:
+    """A volume of a backup in a list: its name, and what is in it."""
+    return f"{short(part.name)} ({part.content})" if part.content else short(part.name)
+
+
 def to_type(challenge: str) -> str:
     """What a person is shown to type for a challenge: nobody types 64 digits."""
     return challenge[:12] if _DIGEST.fullmatch(challenge) else challenge
@@ -164,9 +354,9 @@ def clean(told: str, keep: str = "") -> str:
     return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in told)
 
 
-def count(number: int, what: str) -> str:
+def count(number: int, what: str, many: str = "") -> str:
     """ "1 volume", "3 volumes"."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {what}" if number == 1 else f"{number} {many or what + 's'}"
 
 
 def size(number: int) -> str:

@@ -3,8 +3,8 @@ their argv, as we read it, says. No engine takes part, so nothing can be lost.""
 
 import http.server
 import json
-import os
 import random
+import re
 import socketserver
 import subprocess
 import threading
@@ -133,7 +133,10 @@ def _expected(command: Command, engine: str) -> list[Request]:
     }
     if path in plain:
         root, query = plain[path]
-        return [(engine, "DELETE", root + operand, query) for operand in command.operands]
+        return [
+            (engine, "DELETE", root + re.sub("/+", "/", operand), query)
+            for operand in command.operands
+        ]
     if path in (("volume", "prune"), ("container", "prune"), ("network", "prune")) and on("force"):
         return [(engine, "POST", f"/{path[0]}s/prune", ())]
     if path == ("image", "prune") and on("force"):
@@ -146,12 +149,11 @@ def _expected(command: Command, engine: str) -> list[Request]:
         return [(engine, "POST", kind, ()) for kind in kinds]
     if path == ("swarm", "leave"):
         return [(engine, "POST", "/swarm/leave", flags(force="force"))]
-    if path in (("compose", "down"), ("compose", "rm")) and not on("dry-run"):
-        if path[1] == "rm" and not on("force"):
-            return []
+    down = path == ("compose", "down")
+    if (down or (path == ("compose", "rm") and on("force"))) and not on("dry-run"):
         project = command.project_value("project-name") or "here"
         gone = [(engine, "DELETE", f"/containers/c-{project}", FORCE + flags(v="volumes"))]
-        if path[1] == "down" and on("volumes"):
+        if down and on("volumes"):
             gone.append((engine, "DELETE", f"/volumes/v-{project}", FORCE))
         return gone
     return []
@@ -160,15 +162,14 @@ def _expected(command: Command, engine: str) -> list[Request]:
 class Oracle:
     """A real client with two recording engines and nothing of anybody's."""
 
-    def __init__(self, folder: Path, program: str, binary: str, plugin: str | None) -> None:
+    def __init__(self, folder: Path, program: str, binary: Path) -> None:
+        folder.mkdir()
         self.program = program
         self.binary = binary
         self.engines = {f"unix://{folder}/{name}": Recorder(f"{folder}/{name}") for name in "ab"}
         self.default, self.other = self.engines
         (folder / "here").mkdir()
-        (folder / "config" / "cli-plugins").mkdir(parents=True)
-        if plugin:
-            (folder / "config" / "cli-plugins" / "docker-compose").symlink_to(plugin)
+        (folder / "config").mkdir()
         self.folder = folder
 
     def ask(self, argv: list[str]) -> list[Request]:
@@ -191,7 +192,7 @@ class Oracle:
         )
         self.said = (done.stdout + done.stderr).decode(errors="replace")
         return sorted(
-            (name, method, path, () if path.endswith("/prune") else query)
+            (name, method, path, () if method == "POST" and path.endswith("/prune") else query)
             for name, engine in self.engines.items()
             for method, path, query in engine.seen
         )
@@ -230,7 +231,7 @@ def _draws(seed: int, commands: str, noise: str, other: str) -> list[list[str]]:
     rand = random.Random(seed)  # noqa: S311 - a test wants the same draws again
     extra = [*noise.split(), f"-H {other}", f"--host={other}", f"-DH {other}"]
     draws = []
-    for _ in range(400):
+    for _ in range(150):
         words = rand.choice(commands.split("|")).split()
         for _ in range(rand.choice((0, 1, 1, 1, 2, 2, 3))):
             at = rand.randint(0, len(words))
@@ -244,6 +245,10 @@ def _draws(seed: int, commands: str, noise: str, other: str) -> list[list[str]]:
 def differences(oracle: Oracle, clients: Clients, draws: list[list[str]]):
     for argv in draws:
         (command,) = parse(oracle.program, argv, clients)
+        if command.global_value("host") not in (None, *oracle.engines):
+            continue  # no such engine
+        if command.global_value("context") or any("=" not in f for f in command.values("filter")):
+            continue  # no such context, no such filter
         if command.path[:1] == ("compose",) and (
             set(command.operands) - {"web"}
             or (command.project_value("project-name") or "").startswith("-")
@@ -255,27 +260,28 @@ def differences(oracle: Oracle, clients: Clients, draws: list[list[str]]):
             yield argv, seen, command, oracle.said
 
 
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())
+def _version(binary: Path) -> tuple[int, ...]:
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+)\.(\d+)\.(\d+)", said)
+    assert found
+    return tuple(int(part) for part in found.groups())
 
 
 def test_docker_asks_for_what_we_read(docker_clients, tmp_path):
-    for number, (version, binary) in enumerate(docker_clients.items()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        oracle = Oracle(folder, "docker", os.fspath(binary), None)
-        clients = Clients(docker=_version(version), buildx=False)
-        draws = _draws(number, COMMANDS, NOISE, oracle.other)
+    for seed, binary in enumerate(docker_clients.values()):
+        oracle = Oracle(tmp_path / str(seed), "docker", binary)
+        clients = Clients(docker=_version(binary), buildx=False)
+        draws = _draws(seed, COMMANDS, NOISE, oracle.other)
         assert list(differences(oracle, clients, draws)) == []
         oracle.close()
 
 
 def test_compose_asks_for_what_we_read(compose_clients, tmp_path):
-    for number, (version, binary) in enumerate(compose_clients.items()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        oracle = Oracle(folder, "docker-compose", os.fspath(binary), None)
-        clients = Clients(compose=_version(version))
-        draws = _draws(number, COMPOSE, COMPOSE_NOISE, oracle.other)
-        assert list(differences(oracle, clients, draws)) == []
+    for seed, binary in enumerate(compose_clients.values()):
+        version = _version(binary)
+        if version < (2,):
+            continue  # it loads a file before anything else
+        oracle = Oracle(tmp_path / str(seed), "docker-compose", binary)
+        draws = _draws(seed, COMPOSE, COMPOSE_NOISE, oracle.other)
+        assert list(differences(oracle, Clients(compose=version), draws)) == []
         oracle.close()

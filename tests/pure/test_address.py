@@ -103,7 +103,7 @@ def test_real_clients_spell_hosts_so(
     assert said == dict.fromkeys(docker_clients, SPELLINGS[spelling])
 
 
-ORDERS = {
+ORDERS: dict[str, tuple[dict[str, str], dict[str, str], str]] = {
     "nothing": ({}, {}, ""),
     "host": ({"host": "tcp://a"}, {"DOCKER_HOST": "tcp://b", "DOCKER_CONTEXT": "one"}, "two"),
     "empty host is the default": ({"host": ""}, {"DOCKER_CONTEXT": "one"}, "two"),
@@ -137,7 +137,7 @@ def test_order_is_the_real_clients(
     environment = environ(person, **variables)
     for version, client in docker_clients.items():
         for name, host in CONTEXTS.items():
-            argv = [client, "context", "create", name, "--docker", host]
+            argv = [str(client), "context", "create", name, "--docker", host]
             subprocess.run(argv, env=environ(person), capture_output=True, check=False)
         write_config(person, f'{{"currentContext": "{current}"}}')
         argv = [f"--{name}={value}" for name, value in options.items()]
@@ -153,7 +153,16 @@ def test_config_folder_moves_contexts_and_current_context(
 ) -> None:
     other = person / "other"
     client = docker_clients["26"]
-    argv = [client, "--config", other, "context", "create", "far", "--docker", "host=tcp://far:1"]
+    argv = [
+        str(client),
+        "--config",
+        str(other),
+        "context",
+        "create",
+        "far",
+        "--docker",
+        "host=tcp://far:1",
+    ]
     subprocess.run(argv, env=environ(person), capture_output=True, check=True)
     (other / "config.json").write_text('{"currentContext": "far"}')
     write_config(person, '{"currentContext": "nope"}')
@@ -193,8 +202,8 @@ def test_tls_is_on_when_docker_turns_it_on(
     folder = person / ".docker"
     write_certificates(folder, "ca", "cert", "key")
     found = resolve({"host": "tcp://h:1", **options}, environ(person, **variables)).tls
-    files = [str(folder / f"{name}.pem") for name in ("ca", "cert", "key")]
-    assert found == (None if verify is None else Tls(*files, verify))
+    ca, cert, key = (str(folder / f"{name}.pem") for name in ("ca", "cert", "key"))
+    assert found == (None if verify is None else Tls(ca, cert, key, verify))
 
 
 def test_tls_without_a_host_goes_to_port_2376(
@@ -228,7 +237,7 @@ def test_sockets_never_speak_tls(person: Path) -> None:
 def test_context_brings_its_certificates(person: Path, docker_clients: dict[str, Path]) -> None:
     key, cert = person / "k.pem", person / "c.pem"
     argv = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x"]
-    subprocess.run([*argv, "-keyout", key, "-out", cert], capture_output=True, check=True)
+    subprocess.run([*argv, "-keyout", str(key), "-out", str(cert)], capture_output=True, check=True)
     made = f"host=tcp://far:1,ca={cert},cert={cert},key={key}"
     for name, more in (("safe", ""), ("unsafe", ",skip-tls-verify=true")):
         argv = [str(docker_clients["26"]), "context", "create", name, "--docker", made + more]
@@ -251,7 +260,7 @@ def test_unreadable_configuration_counts_as_empty(text: str, person: Path) -> No
 
 
 def test_unreadable_context_is_told(person: Path, docker_clients: dict[str, Path]) -> None:
-    argv = [docker_clients["26"], "context", "create", "odd", "--docker", "host=tcp://odd:1"]
+    argv = [str(docker_clients["26"]), "context", "create", "odd", "--docker", "host=tcp://odd:1"]
     subprocess.run(argv, env=environ(person), capture_output=True, check=True)
     (meta,) = person.glob(".docker/contexts/meta/*/meta.json")
     for text in ("", "{}", "[]", '{"Endpoints": {"docker": 3}}'):
@@ -263,7 +272,7 @@ def test_unreadable_context_is_told(person: Path, docker_clients: dict[str, Path
 def test_source_says_where_the_address_comes_from(
     person: Path, docker_clients: dict[str, Path]
 ) -> None:
-    argv = [docker_clients["26"], "context", "create", "far", "--docker", "host=tcp://far:1"]
+    argv = [str(docker_clients["26"]), "context", "create", "far", "--docker", "host=tcp://far:1"]
     subprocess.run(argv, env=environ(person), capture_output=True, check=True)
 
     def source(options: dict[str, str], **variables: str) -> tuple[str, str]:
@@ -336,7 +345,7 @@ def recording(*paths: Path) -> Iterator[list[str]]:
             thread.join()
 
 
-COMPOSE_V1 = {
+COMPOSE_V1: dict[str, tuple[dict[str, str], dict[str, str], str, str | None]] = {
     "nothing": ({}, {}, "", None),
     "DOCKER_HOST": ({}, {"DOCKER_HOST": "env"}, "current", "env"),
     "empty DOCKER_HOST": ({}, {"DOCKER_HOST": ""}, "current", "current"),
@@ -360,7 +369,7 @@ def test_compose_v1_goes_its_own_way(
     sockets = {name: tmp_path / name for name in ("env", "current", "other", "option")}
     for name in ("current", "other"):
         made = f"host=unix://{sockets[name]}"
-        argv = [docker_clients["26"], "context", "create", name, "--docker", made]
+        argv = [str(docker_clients["26"]), "context", "create", name, "--docker", made]
         subprocess.run(argv, env=environ(person), capture_output=True, check=True)
     write_config(person, f'{{"currentContext": "{current}"}}' if current else "{}")
     options = {k: f"unix://{sockets[v]}" if v in sockets else v for k, v in options.items()} | (
@@ -387,11 +396,11 @@ def test_compose_v1_goes_its_own_way(
 
 
 def test_compose_v1_reads_certificates_its_own_way(person: Path) -> None:
-    files = [str(person / ".docker" / f"{name}.pem") for name in ("ca", "cert", "key")]
+    ca, cert, key = (str(person / ".docker" / f"{name}.pem") for name in ("ca", "cert", "key"))
     host = {"host": "tcp://h:1"}
     assert resolve_compose_v1(host, environ(person)).tls is None
     verified = environ(person, DOCKER_TLS_VERIFY="1")
-    assert resolve_compose_v1(host, verified).tls == Tls(*files, verify=True)
+    assert resolve_compose_v1(host, verified).tls == Tls(ca, cert, key, verify=True)
     assert resolve_compose_v1({**host, "tls": "true"}, environ(person)).tls == Tls(
         None, None, None, verify=False
     )

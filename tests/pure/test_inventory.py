@@ -15,7 +15,7 @@ from safedocker.backup.inventory import BadArchive, Inventory, TreeReader
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
 
 
-def member(name: str, /, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
+def member(name: str, kind: bytes = tarfile.REGTYPE, /, **fields: object) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type = kind
     info.mode = 0o644
