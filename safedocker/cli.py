@@ -21,6 +21,7 @@ from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording
 from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
+from safedocker.loss.facts import Bytes
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
@@ -262,7 +263,7 @@ def backups(as_json: bool) -> None:
         (
             one.id,
             wording.ago(one.taken_at, now),
-            wording.size(one.data_bytes),
+            str(Bytes(one.data_bytes)),
             ", ".join(wording.held(part) for part in one.parts),
             one.project or "-",
             one.engine.name or one.engine.host,

@@ -72,8 +72,8 @@ class Story:
         sys.stdout.flush()
         log = io.StringIO()
         child = pexpect.spawn(
-            "/bin/sh",
-            ["-c", line],
+            "/bin/bash",  # interactive, as a person's: the preview names scripts, not terminals
+            ["--norc", "-i", "-c", line],
             env=self.environ,
             cwd=str(self.project),
             dimensions=(40, COLUMNS),

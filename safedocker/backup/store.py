@@ -243,26 +243,33 @@ class FolderStore:
         """Remove a backup for good. Raise SafedockerError when there is none or it is in use."""
         if not ID.fullmatch(id_) or not (self._root / id_).is_dir():
             self.get(id_)
-        with _locked(self._root), self.hold(id_):
-            _remove(self._root / id_)
+        try:
+            with _locked(self._root), self.hold(id_):
+                _remove(self._root / id_)
+        except OSError as fault:
+            raise SafedockerError(
+                f"the backup {id_} can't be deleted: {fault.strerror}",
+                f"make {self.where} writable for this user",
+            ) from fault
 
     def sweep(self) -> tuple[Abandoned, ...]:
         """Clear away what killed processes left, and return what their claims say, oldest first.
 
         A draft whose process lives, here or on another host that mounts the folder, is left alone.
-        Raise OSError.
+        What can't be cleared away now stays for the next time: that stands in nobody's way.
         """
-        if not self._root.is_dir():
-            return ()
         found: list[Abandoned] = []
-        with _locked(self._root):
-            for path in self._root.glob(_GOING + "*"):
-                shutil.rmtree(path)
-            for id_ in sorted(self._ids()):
-                abandoned = _abandoned(self._root / id_)
-                if abandoned:
-                    found.append(abandoned)
-                    _remove(self._root / id_)
+        with contextlib.suppress(OSError, SafedockerError):
+            if not self._root.is_dir():
+                return ()
+            with _locked(self._root):
+                for path in self._root.glob(_GOING + "*"):
+                    shutil.rmtree(path)
+                for id_ in sorted(self._ids()):
+                    abandoned = _abandoned(self._root / id_)
+                    if abandoned:
+                        found.append(abandoned)
+                        _remove(self._root / id_)
         return tuple(found)
 
     def _ids(self) -> Iterator[str]:
@@ -270,6 +277,11 @@ class FolderStore:
             names = os.listdir(self._root)
         except (FileNotFoundError, NotADirectoryError):
             names = []
+        except OSError as fault:
+            raise SafedockerError(
+                f"the backup folder {self.where} can't be read: {fault.strerror}",
+                "make it readable for this user",
+            ) from fault
         return (name for name in names if ID.fullmatch(name))
 
     def _new_folder(self, at: datetime.datetime) -> tuple[str, Path]:

@@ -29,7 +29,7 @@ from safedocker.backup.manifest import (
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
-from safedocker.loss.facts import HELPER, Container, Volume
+from safedocker.loss.facts import HELPER, Bytes, Container, Volume
 from safedocker.loss.plan import Loss, Plan
 
 RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
@@ -257,7 +257,7 @@ class _Taking:
                     checks[name] = CrossCheck.MORE
                 elif last:
                     raise NoBackup(
-                        f"the engine counts {units(want)} ({want} bytes) in {name}, but gave only "
+                        f"the engine counts {Bytes(want)} ({want} bytes) in {name}, but gave only "
                         f"{have} bytes of it: nothing was removed",
                         "the engine's log may name files that it can't read",
                     )
@@ -272,8 +272,8 @@ class _Taking:
         need = _need(self._losses, self._engine) // 2 + self._reserve
         if free is not None and free < need:
             raise NoBackup(
-                f"the backup needs about {units(need)} in {self._store.where}, where "
-                f"{units(free)} are free: nothing was removed",
+                f"the backup needs about {Bytes(need)} in {self._store.where}, where "
+                f"{Bytes(free)} are free: nothing was removed",
                 "make room there, or set XDG_DATA_HOME to a folder on another disk",
             )
 
@@ -350,16 +350,6 @@ def users(volume: str, containers: Iterable[Container]) -> tuple[Container, ...]
     )
 
 
-def units(size: int) -> str:
-    """Write bytes for a person: "512 B", "1.1 GiB"."""
-    value = float(size)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
 def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
     for loss in losses:
         if loss.name not in volumes:
@@ -414,8 +404,8 @@ def _full(losses: Iterable[Loss], store: FolderStore, reserve: int) -> NoBackup:
     with contextlib.suppress(OSError):
         free = store.free_bytes() or 0
         return NoBackup(
-            f"the disk of {store.where} is full: the backup needs up to {units(most)}, "
-            f"{units(free)} are free: nothing was removed",
+            f"the disk of {store.where} is full: the backup needs up to {Bytes(most)}, "
+            f"{Bytes(free)} are free: nothing was removed",
             "make room there, or set XDG_DATA_HOME to a folder on another disk",
         )
     return NoBackup(f"the disk of {store.where} is full: nothing was removed", "make room there")

@@ -16,10 +16,10 @@ from safedocker.backup import ways
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.store import FolderStore, Restore
-from safedocker.backup.take import RESERVE, Occasion, Progress, Stage, keep, units, users
+from safedocker.backup.take import RESERVE, Occasion, Progress, Stage, keep, users
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
-from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
+from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Loss
 
 
@@ -270,7 +270,7 @@ def _holds(found: Inventory | None, part: Part) -> str:
         return "is defined otherwise than it was"
     if part.inventory is not None and found == part.inventory:
         return "holds the same data, but is defined otherwise than it was"
-    return f"holds data ({units(found.bytes)} in {found.files} files)"
+    return f"holds data ({Bytes(found.bytes)} in {found.files} files)"
 
 
 def _as_loss(part: Part, present: Volume) -> Loss:

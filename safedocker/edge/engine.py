@@ -157,6 +157,8 @@ class Engine:
 
         Empty when that takes longer than `seconds`.
         """
+        if seconds <= 0:
+            return {}
         params = {"type": "volume"} if self.identity.api >= (1, 42) else {}
         try:
             found = self._wire.json("GET", "/system/df", "count", params, timeout=seconds)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from safedocker.edge import wording
 from safedocker.edge.wording import clean
 from safedocker.errors import SafedockerError
-from safedocker.loss.facts import Holds
+from safedocker.loss.facts import Bytes, Holds
 
 if TYPE_CHECKING:
     from questionary import Question
@@ -104,7 +104,7 @@ class Terminal:
         held = wording.count(len(backup.parts), "volume")
         at = backup.verified_at.astimezone()
         self.note(
-            f"backed up {held}, {wording.size(backup.data_bytes)}, verified at {at:%H:%M:%S}; "
+            f"backed up {held}, {Bytes(backup.data_bytes)}, verified at {at:%H:%M:%S}; "
             f"to undo: {wording.own_command()} undo {backup.id}"
         )
 
@@ -472,15 +472,13 @@ class _Bar:
         if self._at != (stage, volume):
             self._at = (stage, volume)
             self._bar.reset(self._task, total=None)
-        amount = wording.size(done) if done else ""
+        amount = Bytes(done) if done else ""
         self._bar.update(
             self._task,
             description=f"{stage.value} {wording.short(volume)}",
             completed=min(done, total) if total else done,
             total=total or None,
-            amount=f"{amount} of {wording.size(total)}"
-            if amount and total and done < total
-            else amount,
+            amount=f"{amount} of {Bytes(total)}" if amount and total and done < total else amount,
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from safedocker.loss.facts import Holds
+from safedocker.loss.facts import Bytes, Holds
 from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
 
@@ -32,7 +32,8 @@ STAYS_SHOWN = 8
 USERS_SHOWN = 4
 _CALLER_SHOWN = 300  # characters
 _DIGEST = re.compile("[0-9a-f]{64}")
-_BARE_SHELL = re.compile(r"(\S*/)?-?(ba|da|z|k|fi|)sh( -\w+| --?login)*")
+# A shell that a person types into: no script and no -c.
+_BARE_SHELL = re.compile(r"(\S*/)?-?(ba|da|z|k|fi|)sh( --?(?!c\b)[\w-]+)*")
 
 
 class Cells(NamedTuple):
@@ -80,8 +81,8 @@ def summary(losses: Sequence[Loss], of: str = "") -> str:
         return f"{named}, {'empty' if nothing else 'and no data'}"
     least = sum(loss.at_least if loss.size is None else loss.size for loss in weighed)
     if all(loss.size is not None for loss in weighed):
-        return f"{named}, {size(least)}"
-    return f"{named}, more than {size(least)}" if least else f"{named} of unknown size"
+        return f"{named}, {Bytes(least)}"
+    return f"{named}, more than {Bytes(least)}" if least else f"{named} of unknown size"
 
 
 def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
@@ -114,9 +115,9 @@ def cells(loss: Loss, now: datetime.datetime) -> Cells:
         where = clean(loss.volume.elsewhere or "another place")
         return Cells(name, "-", "a reference", "-", f"{kind}; the data at {where} stays")
     if loss.size is not None:
-        known = size(loss.size)
+        known = str(Bytes(loss.size))
     else:
-        known = f"more than {size(loss.at_least)}" if loss.at_least else "unknown"
+        known = f"more than {Bytes(loss.at_least)}" if loss.at_least else "unknown"
     content = clean(loss.content) or ("data" if loss.holds is Holds.DATA else "unknown")
     written = ago(loss.last_write, now) if loss.last_write else "unknown"
     return Cells(name, known, content, written, kind)
@@ -209,7 +210,7 @@ def facts(backup: Backup) -> list[tuple[str, str]]:
         ("engine", f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}"),
         ("project", backup.project or "-"),
         ("stopped", ", ".join(one.name for one in backup.stopped) or "no container"),
-        ("size", f"{size(backup.data_bytes)}, stored {size(backup.stored_bytes)}"),
+        ("size", f"{Bytes(backup.data_bytes)}, stored {Bytes(backup.stored_bytes)}"),
         ("written by", f"safedocker {backup.safedocker}, form {backup.form}"),
     ]
 
@@ -304,7 +305,7 @@ def _holds(part: Part) -> str:
         return "the definition only: its data lies elsewhere"
     files = count(part.inventory.files, "file")
     what = f"{part.content}, " if part.content else ""
-    return f"{what}{size(part.inventory.bytes)} in {files}, compared equal"
+    return f"{what}{Bytes(part.inventory.bytes)} in {files}, compared equal"
 
 
 def start_again(
@@ -357,16 +358,6 @@ def clean(told: str, keep: str = "") -> str:
 def count(number: int, what: str, many: str = "") -> str:
     """ "1 volume", "3 volumes"."""
     return f"{number} {what}" if number == 1 else f"{number} {many or what + 's'}"
-
-
-def size(number: int) -> str:
-    """Bytes as Docker writes them: "512 B", "1.2 GB"."""
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
 
 
 def ago(then: datetime.datetime, now: datetime.datetime) -> str:

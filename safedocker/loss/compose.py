@@ -3,6 +3,7 @@ meaning of that Compose version. Pure; the model and the dry run were asked of C
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from safedocker.command.parse import Clients, Command, parse
@@ -143,7 +144,7 @@ def safer_down(command: Command) -> str:
             kept.append(f"--{name}")
         elif value != "false":
             kept += [f"--{name}", value]
-    return " ".join((command.program, *command.prefix, "down", *kept, *command.operands))
+    return shlex.join((command.program, *command.prefix, "down", *kept, *command.operands))
 
 
 def _of_project(facts: Facts, model: Model) -> tuple[Container, ...]:

@@ -17,6 +17,18 @@ HELPER = (
 )
 
 
+class Bytes(int):
+    """A size that is written for people, in Docker's decimal units: "512 B", "1.2 GB"."""
+
+    def __str__(self) -> str:
+        value = float(self)
+        for unit in ("B", "kB", "MB", "GB", "TB"):
+            if value < 999.5 or unit == "TB":
+                break
+            value /= 1000
+        return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+
+
 @dataclass(frozen=True)
 class EngineIdentity:
     """Which engine: its address, what it calls itself, and how it speaks."""

@@ -473,7 +473,10 @@ def test_read_only_disk_is_told_and_still_read(small_disk: Path) -> None:
     with pytest.raises(SafedockerError, match="can't be written") as caught:
         store.begin(CLAIM)
     assert str(small_disk) in caught.value.message
+    assert store.sweep() == ()
     assert store.list().backups == (backup,)
+    with pytest.raises(SafedockerError, match="can't be deleted"):
+        store.delete(backup.id)
     with store.hold(backup.id):
         assert b"".join(store.open(backup.id, "volume-1.tar.zst")) == b"".join(PIECES)
         with pytest.raises(OSError, match="Read-only"):

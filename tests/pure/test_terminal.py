@@ -12,7 +12,7 @@ from safedocker.command.parse import parse
 from safedocker.edge import terminal, wording
 from safedocker.errors import SafedockerError
 from safedocker.loss import forms
-from safedocker.loss.facts import EngineIdentity, Holds, Volume
+from safedocker.loss.facts import Bytes, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 from safedocker.policy.decide import Action, Decision, challenge
 from safedocker.policy.options import Caller, CallerKind
@@ -208,7 +208,7 @@ def test_the_parent_is_named_unless_it_is_a_shell_at_its_prompt(parent, shown):
     ],
 )
 def test_sizes(number, told):
-    assert wording.size(number) == told
+    assert str(Bytes(number)) == told
 
 
 @pytest.mark.parametrize(
