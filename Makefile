@@ -30,7 +30,7 @@ test: setup lint
 	$(VENV)/bin/python -m pytest
 
 unit: $(STAMP)
-	$(VENV)/bin/python -m pytest -m "not engine"
+	$(VENV)/bin/python -m pytest -m "not engine and not process"
 
 demo: setup
 	$(VENV)/bin/python tests/demo.py

@@ -29,10 +29,14 @@ if os.environ.get("CI"):
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for an engine, so that nobody has to remember to."""
+    """Mark every test that asks for an engine, so that nobody has to remember to; and by folder
+    those that start other programs, which the quick run leaves out too."""
     for item in items:
-        if ENGINE_FIXTURES & set(getattr(item, "fixturenames", ())):
+        folder = item.path.parent.name
+        if folder == "engine" or ENGINE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.engine)
+        if folder in {"shim", "cli"}:
+            item.add_marker(pytest.mark.process)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -36,7 +36,8 @@ services:
 volumes:
   pgdata:
 """
-QUESTION = "Back up"
+PROMPT = "shop$ "
+SOCKET = Path("/tmp/2am.sock")
 _COUNT = "select count(*), md5(string_agg(id || note, ',' order by id)) from orders"
 _CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]|\x1b\][^\x07]*\x07|\x1b[=>78]")
 
@@ -63,36 +64,48 @@ class Story:
         self.environ = engine.environ(self.home)
         here = Path(self.safedocker).parent
         self.environ["PATH"] = f"{shims}:{self.environ['PATH']}:{here}"
-        self.environ |= {"TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
-
-    def type(self, line: str, answer: str | None = None) -> str:
-        """Type a command at a terminal, with `answer` as the keys pressed at the question; return
-        what stood on the screen when the question came, or at the end."""
-        sys.stdout.write(f"\x1b[32m$\x1b[0m {line}\n")
-        sys.stdout.flush()
-        log = io.StringIO()
-        child = pexpect.spawn(
-            "/bin/bash",  # interactive, as a person's: the preview names scripts, not terminals
-            ["--norc", "-i", "-c", line],
+        self.environ |= {"TERM": "xterm-256color", "PS1": PROMPT, "DOCKER_HOST": f"unix://{SOCKET}"}
+        SOCKET.unlink(missing_ok=True)
+        SOCKET.symlink_to(engine.socket)
+        self.log = _Both()
+        self.shell = pexpect.spawn(
+            "/bin/bash",
+            ["--norc", "--noprofile", "-i"],
             env=self.environ,
             cwd=str(self.project),
             dimensions=(40, COLUMNS),
             encoding="utf-8",
             timeout=180,
         )
-        child.logfile_read = _Both(log)
+        self.shell.logfile_read = self.log
+        self.shell.expect_exact(PROMPT)
+
+    def type(self, line: str, answer: str | None = None) -> str:
+        """Type a command at a terminal, with `answer` as the keys pressed at the question; return
+        what stood on the screen when the question came, or at the end."""
+        self.log.text = ""
+        self.shell.sendline(line)
+        self.shell.expect_exact("\n")  # the line's own echo
         screen = ""
         if answer is not None:
-            child.expect(QUESTION)
-            child.expect(r"Cancel")
+            self.shell.expect_exact("Back up")
+            self.shell.expect_exact("Cancel")
             time.sleep(0.5)
-            screen = log.getvalue()
-            child.send(answer)
-        child.expect(pexpect.EOF)
-        child.close()
-        if child.exitstatus != 0:
-            sys.exit(f"{line} ended with {child.exitstatus}")
-        return screen or log.getvalue()
+            screen = PROMPT + self.log.text
+            self.shell.send(answer)
+        self.shell.expect_exact(PROMPT)
+        self.shell.sendline(" echo $?")
+        self.shell.expect(r"\n(\d+)\r\n")
+        status = int(self.shell.match[1])
+        self.shell.expect_exact(PROMPT)
+        if status:
+            sys.exit(f"{line} ended with {status}")
+        return screen
+
+    def close(self) -> None:
+        """End the shell."""
+        self.shell.close(force=True)
+        SOCKET.unlink(missing_ok=True)
 
     def sql(self, statement: str) -> str:
         """What the database answers."""
@@ -112,21 +125,29 @@ class Story:
 
 
 class _Both(io.TextIOBase):
-    """Writes to the screen and into a log."""
+    """Writes to the screen, and keeps what was written since somebody emptied it."""
 
-    def __init__(self, log: io.StringIO) -> None:
-        self._log = log
+    def __init__(self) -> None:
+        self.text = ""
 
     def write(self, text: str) -> int:
+        self.text += text
         sys.stdout.write(text)
         sys.stdout.flush()
-        return self._log.write(text)
+        return len(text)
 
 
 def play(engine: engines.PrivateEngine, picture: Path | None) -> bool:
     """Play the story; return whether every row came back."""
     engine.image("postgres:15")
     story = Story(engine)
+    try:
+        return _play(story, picture)
+    finally:
+        story.close()
+
+
+def _play(story: Story, picture: Path | None) -> bool:
     say(f"A project with a Postgres. {ROWS:,} orders are written into it.")
     story.type("docker compose up -d")
     story.wait_for_database()
@@ -158,7 +179,7 @@ def draw(screen: str, file: Path) -> None:
     """Save what stood on the terminal as a picture."""
     text = _CURSOR.sub("", screen).replace("\r\n", "\n").replace("\r", "")
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi("\x1b[32m$\x1b[0m docker compose down -v\n" + text))
+    console.print(Text.from_ansi(text))
     console.save_svg(str(file), title="2 AM")
 
 

@@ -281,7 +281,7 @@ class Wire:
         if self._ssh is not None:
             said = self._ssh.last_words()
             return NoEngine(
-                f"there is no way to the engine at {host}" + (f": {said}" if said else ""),
+                f"there is no way to the engine at {host}{f': {said}' if said else _reason(error)}",
                 f"this has to work: {self._ssh.shown}; {hint}",
             )
         causes = list(_causes(error))
@@ -292,6 +292,8 @@ class Wire:
                     f"--tlscacert, --tlscert and --tlskey, or DOCKER_CERT_PATH, say which "
                     f"certificates are used; {hint}",
                 )
+            if type(cause) is OSError and cause.errno is None:  # requests, for a missing file
+                return NoEngine(f"TLS with the engine at {host} failed: {cause}", hint)
             for kind, sentence in SENTENCES:
                 if isinstance(cause, kind):
                     return NoEngine(sentence.format(host=host), hint)

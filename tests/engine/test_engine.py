@@ -220,6 +220,8 @@ def test_tcp_with_and_without_tls(fresh: PrivateEngine, tmp_path: Path) -> None:
             Engine(replace(plain, tls=Tls(client[0], *client, True)))
         with pytest.raises(NoEngine):
             Engine(replace(plain, tls=Tls(ours[0], None, None, True)))
+        with pytest.raises(NoEngine, match=r"missing\.pem"):
+            Engine(replace(plain, tls=Tls(str(tmp_path / "missing.pem"), None, None, True)))
         with pytest.raises(NoEngine):
             Engine(plain)
 
@@ -263,6 +265,12 @@ def test_ssh_that_fails_is_told_in_its_own_words(ssh: Callable[[str], Path]) -> 
     with pytest.raises(NoEngine, match="Permission denied") as caught:
         Engine(address("ssh://me@box"))
     assert "ssh -l me -- box docker" in caught.value.hint
+
+
+def test_ssh_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(NoEngine, match="no way to the engine at ssh://box: No such file"):
+        Engine(address("ssh://box"))
 
 
 def test_ssh_that_hangs_is_not_waited_for(ssh: Callable[[str], Path]) -> None:
