@@ -382,7 +382,6 @@ class _Explained:
 
 def _explained(program: str, words: list[str]) -> _Explained:
     """Walk as shim.py does, up to the decision."""
-    from safedocker.edge import address
     from safedocker.edge.engine import Engine
     from safedocker.policy import decide, load
 
@@ -398,7 +397,7 @@ def _explained(program: str, words: list[str]) -> _Explained:
             return replace(found, at_once="the client on this machine reads it as harmless")
         found = replace(found, command=settled.command, form=settled.form)
         policy = load.load(os.environ)
-        with Engine(address.resolve(dict(settled.command.globals), os.environ)) as engine:
+        with Engine(shim.address_of(settled)) as engine:
             plan = shim.look_inside(shim.survey(settled, engine), engine)
         return replace(found, plan=plan, decision=decide.decide(plan, policy, who))
     except WouldFail:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from safedocker.backup.store import Backup, FolderStore
+    from safedocker.edge.address import Address
     from safedocker.edge.clients import RealClient
     from safedocker.edge.engine import Engine
     from safedocker.edge.terminal import Answer, Terminal
@@ -129,7 +130,6 @@ def enter(settled: Settled) -> Room:
     import pathlib
 
     from safedocker.backup.store import FolderStore
-    from safedocker.edge import address
     from safedocker.edge.engine import Engine
     from safedocker.edge.terminal import Terminal
     from safedocker.policy import decide, load
@@ -137,12 +137,24 @@ def enter(settled: Settled) -> Room:
     policy = load.load(os.environ)
     terminal = Terminal()
     who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
-    engine = Engine(address.resolve(dict(settled.command.globals), os.environ))
+    engine = Engine(address_of(settled))
     engine.sweep()
     store = FolderStore(pathlib.Path(process.backups_folder()))
     for interrupted in store.sweep():
         terminal.interrupted_backup(interrupted)
     return Room(settled, engine, store, terminal, policy, who)
+
+
+def address_of(settled: Settled) -> Address:
+    """The engine that the command will hit, found as the client that runs finds it."""
+    from safedocker.edge import address
+
+    options = dict(settled.command.globals)
+    compose = settled.versions.compose
+    if settled.command.program == "docker-compose" and compose is not None and compose[0] == 1:
+        environ = {**settled.client.dot_env(settled.command), **os.environ}
+        return address.resolve_compose_v1(options, environ)
+    return address.resolve(options, os.environ, client=settled.versions.docker)
 
 
 def guard(room: Room) -> tuple[str, ...]:
@@ -183,7 +195,7 @@ def survey(settled: Settled, engine: Engine) -> Plan:
 
     command, form, client, versions, _ = settled
     volumes, containers = engine.snapshot()
-    gaps: list[str] = []
+    gaps = [f"what a volume driver holds: {warning}" for warning in engine.warnings]
     api: tuple[int, int] | None = engine.identity.api
     model = None
     if form.reach.prunes:

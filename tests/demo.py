@@ -65,6 +65,7 @@ class Story:
         here = Path(self.safedocker).parent
         self.environ["PATH"] = f"{shims}:{self.environ['PATH']}:{here}"
         self.environ |= {"TERM": "xterm-256color", "PS1": PROMPT, "DOCKER_HOST": f"unix://{SOCKET}"}
+        (self.home / ".inputrc").write_text("set enable-bracketed-paste off\n")
         SOCKET.unlink(missing_ok=True)
         SOCKET.symlink_to(engine.socket)
         self.log = _Both()
@@ -94,11 +95,12 @@ class Story:
             screen = PROMPT + self.log.text
             self.shell.send(answer)
         self.shell.expect_exact(PROMPT)
-        self.shell.sendline(" echo $?")
-        self.shell.expect(r"\n(\d+)\r\n")
-        status = int(self.shell.match[1])
+        self.log.shown = False
+        self.shell.sendline("echo $?")
         self.shell.expect_exact(PROMPT)
-        if status:
+        self.log.shown = True
+        status = (self.shell.before or "").split()[-1]
+        if status != "0":
             sys.exit(f"{line} ended with {status}")
         return screen
 
@@ -129,11 +131,13 @@ class _Both(io.TextIOBase):
 
     def __init__(self) -> None:
         self.text = ""
+        self.shown = True
 
     def write(self, text: str) -> int:
         self.text += text
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        if self.shown:
+            sys.stdout.write(text)
+            sys.stdout.flush()
         return len(text)
 
 

@@ -173,6 +173,28 @@ class RealClient:
             ) from fault
         return Model(project, volumes, services)
 
+    def dot_env(self, command: Command) -> dict[str, str]:
+        """The variables of the project's .env, from which Compose v1 takes its engine too.
+
+        Source: docker-compose 1.29.2 compose/cli/command.py get_project_dir, project_from_options.
+        """
+        files = command.project_values("file") or tuple(
+            os.environ.get("COMPOSE_FILE", "").split(os.environ.get("COMPOSE_PATH_SEPARATOR", ":"))
+        )
+        first = "" if files[0] == "-" else os.path.dirname(files[0])
+        folder = command.project_value("project-directory") or first
+        path = os.path.join(folder, command.project_value("env-file") or ".env")
+        try:
+            lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            return {}
+        pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
+        return {
+            key.strip(): value.strip().strip("'\"")
+            for key, equals, value in pairs
+            if equals and not key.startswith("#")
+        }
+
     def _ask(self, argv: Sequence[str]) -> Answer:
         try:
             done = subprocess.run(

@@ -82,7 +82,9 @@ class Volume:
     driver: str
     options: Mapping[str, str]
     labels: Mapping[str, str]
-    created_at: str  # as the engine writes it; with the name it tells a volume from its successor
+    # As the engine writes it. Up to 20.10 it moves when the volume's root directory changes
+    # (moby#44719); from 26.1 on, seen not to, it tells a volume from its successor.
+    created_at: str
     mountpoint: str = ""
 
     @property

@@ -37,6 +37,7 @@ class Loss:
     used_by: tuple[str, ...] = ()  # names of the containers that mount it now
     project: str | None = None
     remedy: Remedy = Remedy.NONE
+    disposable: bool = False  # anonymous, of a container that was started with --rm
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN
     size: int | None = None  # bytes

@@ -16,6 +16,7 @@ from safedocker.loss.facts import ANONYMOUS, Container, Facts, Holds, Look, Volu
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 
+STABLE_DATES = 26  # the first engine whose volumes were seen to keep their date of creation
 ANONYMOUS_PRUNE_API = (1, 42)  # from here on `volume prune` spares named volumes (engine 23.0)
 
 
@@ -76,11 +77,18 @@ def describe(plan: Plan, looks: Mapping[str, Look]) -> Plan:
 def grown(before: Plan, after: Plan) -> bool:
     """Would the command take something now that it would not have taken before?
 
-    A volume is told from a later one of the same name by its date of creation.
+    A volume is told from a later one of the same name by its date of creation, where the engine
+    keeps that.
     """
-    seen = {(loss.name, loss.volume.created_at) for loss in before.losses}
-    now = {(loss.name, loss.volume.created_at) for loss in after.losses}
+    stable = after.engine is not None and _major(after.engine.version) >= STABLE_DATES
+    seen = {(loss.name, loss.volume.created_at if stable else "") for loss in before.losses}
+    now = {(loss.name, loss.volume.created_at if stable else "") for loss in after.losses}
     return not now <= seen or not set(after.gaps) <= set(before.gaps)
+
+
+def _major(version: str) -> int:
+    number = version.partition(".")[0]
+    return int(number) if number.isdigit() else 0
 
 
 def named_containers(command: Command, containers: Sequence[Container]) -> tuple[Container, ...]:
@@ -270,7 +278,8 @@ def _anonymous_losses(
                 stays.append(Stays(mount.volume, f"anonymous, but in use by {_names(users)}"))
             else:
                 why = f"anonymous volume of {container.name} at {mount.target}"
-                losses[volume.name] = _loss(volume, why, facts, anonymous=True)
+                loss = _loss(volume, why, facts, anonymous=True)
+                losses[volume.name] = replace(loss, disposable=container.auto_remove is True)
     return list(losses.values()), stays, tuple(gaps)
 
 
