@@ -10,9 +10,10 @@ from safedocker.loss import forms
 V1, V2 = Clients(compose=(1, 29, 2)), Clients(docker=(26, 1, 5), compose=(2, 26, 1))
 
 
-def form_of(line, clients=Clients()):
+def form_of(line, clients=None):
     program, *words = line.split()
-    found = [form.name for one in parse(program, words, clients) if (form := forms.match(one))]
+    readings = parse(program, words, clients or Clients())
+    found = [form.name for one in readings if (form := forms.match(one))]
     return found[0] if found else None
 
 
