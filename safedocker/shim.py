@@ -17,6 +17,7 @@ from safedocker.loss import forms
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from safedocker.backup.manifest import StoppedContainer
     from safedocker.backup.store import Backup, FolderStore
     from safedocker.edge.address import Address
     from safedocker.edge.clients import RealClient
@@ -92,13 +93,13 @@ def walk(call: Call) -> NoReturn:
         process.become(call.real, call.words)
     room = enter(settled)
     with process.EndingSignals():
-        stopped: tuple[str, ...] = ()
+        stopped: tuple[StoppedContainer, ...] = ()
         try:
             stopped = guard(room)
             room.engine.close()
             process.become(call.real, call.words)
         except BaseException:
-            room.engine.start(stopped)
+            _start_again(stopped, room)
             raise
 
 
@@ -157,12 +158,13 @@ def address_of(settled: Settled) -> Address:
     return address.resolve(options, os.environ, client=settled.versions.docker)
 
 
-def guard(room: Room) -> tuple[str, ...]:
-    """Steps 2 to 5 up to exec: return the ids of the containers that were stopped for a backup.
+def guard(room: Room) -> tuple[StoppedContainer, ...]:
+    """Steps 2 to 5 up to exec: return the containers that were stopped for a backup.
 
-    Raise Refused, NoBackup, ... when the command may not run.
+    A command that would fail by itself is let through to do so. Raise Refused, NoBackup, ...
+    when it may not run.
     """
-    stopped: tuple[str, ...] = ()
+    stopped: tuple[StoppedContainer, ...] = ()
     try:
         plan = survey(room.settled, room.engine)
         for _ in range(ROUNDS):
@@ -170,7 +172,7 @@ def guard(room: Room) -> tuple[str, ...]:
             decision = decide_on(plan, room)
             backup = act(plan, decision, room)
             if backup is not None:
-                stopped += tuple(container.id for container in backup.stopped)
+                stopped += backup.stopped
             again = survey(room.settled, room.engine)
             if not _grown(plan, again):
                 return stopped
@@ -180,9 +182,24 @@ def guard(room: Room) -> tuple[str, ...]:
             "what the command would remove keeps growing: nothing was removed",
             "stop what makes new volumes or containers, and type the command again",
         )
+    except WouldFail:
+        _start_again(stopped, room)
+        return ()
     except BaseException:
-        room.engine.start(stopped)
+        _start_again(stopped, room)
         raise
+
+
+def _start_again(stopped: tuple[StoppedContainer, ...], room: Room) -> None:
+    """Undo the backup's stop, as the command does not run. Where that fails, say what to type."""
+    if not stopped:
+        return
+    try:
+        room.engine.start([container.id for container in stopped])
+    except SafedockerError as fault:
+        names = " ".join(container.name for container in stopped)
+        room.terminal.note(f"stopped for the backup and not started again: docker start {names}")
+        room.terminal.note(fault.message)
 
 
 def survey(settled: Settled, engine: Engine) -> Plan:
@@ -311,7 +328,7 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
     try:
         _audit(plan, decision, room, "backed up", backup.id)
     except BaseException:
-        room.engine.start([container.id for container in backup.stopped])
+        _start_again(backup.stopped, room)
         raise
     room.terminal.backed_up(backup)
     return backup

@@ -225,7 +225,9 @@ def shell(fresh: PrivateEngine, home: Path) -> Shell:
 
 
 @pytest.fixture(scope="module")
-def open_shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[PrivateEngine], Shell]]:
+def open_shell(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[PrivateEngine], Shell]]:
     """Open a shell that several tests share; its engine is swept by whoever asks."""
     opened = []
 

@@ -1,0 +1,194 @@
+"""What a form takes from facts laid out by hand: the corners a real engine seldom stands in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from safedocker.command.parse import Clients, parse
+from safedocker.loss import compose, forms, reach
+from safedocker.loss.facts import (
+    ANONYMOUS,
+    COMPOSE_PROJECT,
+    COMPOSE_SERVICE,
+    Container,
+    DryRun,
+    EngineIdentity,
+    Facts,
+    Model,
+    ModelVolume,
+    Mount,
+    Volume,
+)
+
+ENGINE = EngineIdentity("unix:///x", "default", "box", "id", "26.1.5", (1, 45), remote=False)
+V2 = Clients(docker=(26, 1, 5), compose=(2, 26, 1))
+
+
+def volume(name, **labels):
+    return Volume(name, "local", {}, {k.replace("_", "."): v for k, v in labels.items()}, "then")
+
+
+def container(name, *mounts, running=False, labels=None, auto_remove=False, id_=None):
+    made = tuple(Mount("volume", v, "", f"/{v}", anonymous) for v, anonymous in mounts)
+    return Container(
+        id_ or name * 8,
+        name,
+        "img",
+        running,
+        labels or {},
+        made,
+        auto_remove=auto_remove,
+        inspected=True,
+    )
+
+
+def facts(*volumes, containers=(), **more):
+    return Facts(ENGINE, (1, 45), {v.name: v for v in volumes}, tuple(containers), **more)
+
+
+def plan(line, given, clients=V2):
+    program, *words = line.split()
+    (command,) = parse(program, words, clients)
+    form = forms.match(command)
+    assert form is not None
+    return reach.reach(command, form, given)
+
+
+def lost(line, given, clients=V2):
+    return [loss.name for loss in plan(line, given, clients).losses]
+
+
+def test_two_not_labels_spare_only_what_carries_both():
+    """docker/cli#6918, as the engines 20.10 to 29.7 have it."""
+    a, b, both = volume("a", keep="1"), volume("b", also="1"), volume("c", keep="1", also="1")
+    line = "docker volume prune -f -a --filter label!=keep --filter label!=also"
+    assert lost(line, facts(a, b, both)) == ["a", "b"]
+
+
+def test_configured_filters_narrow_but_the_commands_own_opposite_wins():
+    held = facts(volume("a", keep="1"), volume("b"), prune_filters=(("label!", "keep"),))
+    assert lost("docker volume prune -af", held) == ["b"]
+    assert lost("docker volume prune -af --filter label=keep", held) == ["a"]
+
+
+def test_prune_at_an_unknown_api_is_read_as_the_oldest():
+    held = replace(facts(volume("named")), api=(0, 0))
+    assert lost("docker volume prune -f", held) == ["named"]
+    assert lost("docker volume prune -f", facts(volume("named"))) == []
+
+
+def test_an_ambiguous_prefix_removes_nothing():
+    held = facts(
+        volume("v"),
+        containers=[
+            container("one", ("v", True), id_="abc1"),
+            container("two", id_="abc2"),
+        ],
+    )
+    assert lost("docker rm -v abc", held) == []
+    assert lost("docker rm -v abc1", held) == ["v"]
+
+
+def test_a_name_beats_another_containers_id_prefix():
+    held = facts(
+        volume("v"),
+        volume("w"),
+        containers=[
+            container("abc", ("v", True), id_="1111"),
+            container("two", ("w", True), id_="abc2"),
+        ],
+    )
+    assert lost("docker rm -v abc", held) == ["v"]
+
+
+def test_a_running_container_is_stopped_only_when_it_holds_what_is_lost():
+    holder = container("db", ("v", True), running=True)
+    other = container("web", running=True)
+    found = plan("docker rm -fv db web", facts(volume("v"), containers=[holder, other]))
+    assert found.stops == (holder.id,)
+
+
+def test_a_container_that_could_not_be_inspected_is_a_gap():
+    blind = replace(container("db", ("v", None)), inspected=False)
+    found = plan("docker rm -v db", facts(volume("v"), containers=[blind]))
+    assert [loss.name for loss in found.losses] == ["v"]
+    assert found.gaps
+
+
+def test_what_rm_declared_disposable_is_marked():
+    held = facts(volume("v"), containers=[container("c", ("v", True), auto_remove=True)])
+    assert [loss.disposable for loss in plan("docker rm -v c", held).losses] == [True]
+
+
+@pytest.mark.parametrize("operand", ["./x", "../volumes/x", "%78", "a/b"])
+def test_an_operand_that_is_no_plain_name_is_a_gap(operand):
+    assert plan(f"docker volume rm {operand}", facts(volume("x"))).gaps
+
+
+def project(*services):
+    return [
+        container(f"app-{s}-1", labels={COMPOSE_PROJECT: "app", COMPOSE_SERVICE: s})
+        for s in services
+    ]
+
+
+def test_where_the_dry_run_lists_less_than_the_model_the_model_counts_too():
+    """A wording of the dry run that is new to us must not hide a volume."""
+    model = Model("app", (ModelVolume("d", "app_d", False),), ("web",), dry_run=DryRun((), ()))
+    held = facts(volume("app_d"), containers=project("web"), model=model, compose=(2, 26, 1))
+    assert lost("docker compose down -v", held) == ["app_d"]
+
+
+def test_by_name_only_the_label_decides():
+    model = Model("app", (), (), by_name_only=True)
+    label = {"com_docker_compose_project": "app"}
+    held = facts(volume("x", **label), volume("app_y"), model=model, compose=(2, 20, 0))
+    assert lost("docker compose -p app down -v", held) == ["x"]
+
+
+def test_v1_takes_every_declared_volume_and_no_external_one():
+    model = Model("app", (ModelVolume("u", "app_u", False), ModelVolume("e", "e", True)), ("web",))
+    held = facts(volume("app_u"), volume("e"), model=model, compose=(1, 29, 2))
+    assert lost("docker-compose down -v", held, Clients(compose=(1, 29, 2))) == ["app_u"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("docker compose down -v", ("compose", "down", "--dry-run", "-v")),
+        ("docker compose -p x down -v -- web", ("compose", "-p", "x", "down", "--dry-run", "-v")),
+        ("docker compose down -v --dry-run=false", None),
+        ("docker compose --dry-run=false down -v", None),
+    ],
+)
+def test_a_rehearsal_is_given_only_where_it_is_certain_to_be_one(line, words):
+    program, *rest = line.split()
+    (command,) = parse(program, rest, V2)
+    given = compose.rehearsal(command, V2)
+    assert given is None if words is None else given is not None and given[: len(words)] == words
+    assert compose.rehearsal(command, Clients(compose=(2, 10, 0))) is None
+
+
+def test_a_plan_grows_by_a_volume_a_gap_or_a_successor_of_the_same_name():
+    before = plan("docker volume rm a b", facts(volume("a")))
+    assert not reach.grown(before, before)
+    assert reach.grown(before, plan("docker volume rm a b", facts(volume("a"), volume("b"))))
+    later = facts(replace(volume("a"), created_at="later"))
+    assert reach.grown(before, plan("docker volume rm a b", later))
+    assert reach.grown(before, replace(before, gaps=("x",)))
+
+
+def test_up_to_20_10_a_moved_date_is_no_successor():
+    """moby#44719: there the date moves with the volume's root directory."""
+    old = replace(ENGINE, version="20.10.24")
+    before = plan("docker volume rm a", replace(facts(volume("a")), engine=old))
+    later = facts(replace(volume("a"), created_at="later"))
+    assert not reach.grown(before, plan("docker volume rm a", replace(later, engine=old)))
+
+
+def test_the_anonymous_label_alone_decides_what_a_prune_takes():
+    held = facts(volume("a", com_docker_volume_anonymous=""), volume("b"))
+    assert ANONYMOUS in held.volumes["a"].labels
+    assert lost("docker volume prune -f", held) == ["a"]
