@@ -100,6 +100,7 @@ def walk(call: Call) -> NoReturn:
             process.become(call.real, call.words)
         except BaseException:
             _start_again(stopped, room)
+            room.engine.close()
             raise
 
 
@@ -108,10 +109,11 @@ def settle(call: Call) -> Settled | None:
 
     Raise WouldFail where the real command is no command.
     """
-    from safedocker.edge.clients import RealClient
+    from safedocker.edge.clients import RealClient, files_of
 
     loose = next(reading for reading in parse(call.program, call.words) if forms.match(reading))
-    client = RealClient(call.real, call.program, process.keep_stdin(loose.project_values("file")))
+    streams = process.Streams(files_of(loose))
+    client = RealClient(call.real, call.program, streams)
     versions = client.versions(loose)
     for command in parse(call.program, call.words, versions):
         form = forms.match(command)

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from safedocker.command.parse import Clients, Command
+from safedocker.edge.process import Streams
 from safedocker.errors import NoEngine, WouldFail
 from safedocker.loss.facts import DryRun, Model, ModelVolume
 
@@ -45,7 +46,7 @@ class RealClient:
 
     real: str
     program: str
-    stdin: bytes | None = None  # what stands on stdin, for `-f -`
+    streams: Streams  # the descriptors that Compose reads its files from
 
     def versions(self, command: Command) -> Clients:
         """The versions of the client and, for a Compose command, of the Compose that will run.
@@ -91,15 +92,19 @@ class RealClient:
         `rehearsal` are the words of the command with --dry-run, where that is certain to be one.
         Raise WouldFail when Compose would refuse by itself.
         """
+        if self.streams.once:
+            return None  # asking would leave nothing for the command itself to read
         compose = versions.compose
         if compose is not None and compose[0] == 1:
             return self._model_of_v1(command)
         dry_run, refused = self._dry_run(rehearsal)
         name = command.project_value("project-name") or ""
         if name and not command.project_values("file"):
-            model = Model(name, (), (), by_name_only=True, dry_run=dry_run)
-            # 2.40 lower-cases the name and goes on; 2.26 refuses an upper-case one by itself.
-            return replace(model, project=name.lower())
+            # 2.40 lower-cases the name and goes on; 2.26 refuses an upper-case one by itself. What
+            # the rehearsal alone refuses may be the rehearsal's own trouble, so ask another way.
+            if refused and self._ask((self.real, *command.prefix, "ps", "-q")).code != 0:
+                raise WouldFail("Compose refuses the project's name")
+            return Model(name.lower(), (), (), by_name_only=True, dry_run=dry_run)
         said = self._ask((self.real, *command.prefix, "config", "--format", "json"))
         if said.code == 0:
             model = self._model_of_json(said.out)
@@ -107,7 +112,7 @@ class RealClient:
                 model = replace(model, disabled=self._disabled(command, model))
             return replace(model, dry_run=dry_run)
         fallback = os.environ.get("COMPOSE_PROJECT_NAME", "")
-        if refused and not fallback:
+        if refused and not fallback and not _remote(files_of(command)):
             raise WouldFail(said.err.strip())
         if fallback:
             return Model(fallback.lower(), (), (), by_name_only=True, dry_run=dry_run)
@@ -148,13 +153,16 @@ class RealClient:
             return None, False  # nothing to remove, or a wording that is new to us: ask the model
         return DryRun(tuple(dict.fromkeys(containers)), tuple(dict.fromkeys(volumes))), False
 
-    def _model_of_v1(self, command: Command) -> Model:
+    def _model_of_v1(self, command: Command) -> Model | None:
         """v1 prints its configuration as YAML, without the project's name; the name stands in what
         it asks the engine for, which --verbose shows."""
         said = self._ask((self.real, *command.prefix, "config"))
-        if said.code != 0:
+        loud = () if command.project_value("verbose") else ("--verbose",)
+        asked = self._ask((self.real, *loud, *command.prefix, "ps", "-q"))
+        if said.code != 0 and asked.code != 0:
             raise WouldFail(said.err.strip())
-        asked = self._ask((self.real, "--verbose", *command.prefix, "ps", "-q"))
+        if said.code != 0:
+            return None
         found = _PROJECT_OF_V1.search(asked.err)
         if found is None:
             raise NoEngine(
@@ -199,8 +207,9 @@ class RealClient:
         try:
             done = subprocess.run(
                 [os.fsencode(word) for word in argv],
-                input=self.stdin if self.stdin is not None else b"",
+                stdin=None if self.streams.stdin else subprocess.DEVNULL,
                 capture_output=True,
+                close_fds=False,  # `-f <(...)` stands on a descriptor that we were given
                 timeout=ANSWER_SECONDS,
                 check=False,
             )
@@ -213,11 +222,33 @@ class RealClient:
             raise NoEngine(
                 f"{argv[0]} can't be run: {fault.strerror}", "nothing was removed"
             ) from fault
+        finally:
+            self.streams.rewind()
         return Answer(
             done.returncode,
             done.stdout.decode("utf-8", "surrogateescape"),
             done.stderr.decode("utf-8", "surrogateescape"),
         )
+
+
+def files_of(command: Command) -> tuple[str, ...]:
+    """Every path that Compose is told to read: its files and env files, from argv and environment.
+
+    Source: docker-semantics 2.3.
+    """
+    separator = os.environ.get("COMPOSE_PATH_SEPARATOR", "") or os.pathsep
+    told = (
+        *command.project_values("file"),
+        *command.project_values("env-file"),
+        *os.environ.get("COMPOSE_FILE", "").split(separator),
+        *os.environ.get("COMPOSE_ENV_FILES", "").split(","),
+    )
+    return tuple(path for path in told if path)
+
+
+def _remote(files: Sequence[str]) -> bool:
+    """Is one of them fetched, so that a failure now says little about a moment later?"""
+    return any("://" in file or file.startswith("git@") for file in files)
 
 
 def prune_filters(

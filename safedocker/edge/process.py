@@ -119,26 +119,72 @@ def stdin_can_answer() -> bool:
     return not (events & select.POLLHUP and not events & select.POLLIN)
 
 
-def keep_stdin(files: Sequence[str]) -> bytes | None:
-    """Given the values of Compose's --file, return what stands on stdin if one of them is `-`.
+class Streams:
+    """The descriptors that Compose will read its files from (`-f -`, `-f /dev/stdin`, `<(...)`).
 
-    stdin is then replaced by a file with the same bytes, so that our questions and the real
-    command each read all of it. None where stdin is not Compose's to read.
+    Our questions and the real command must each read all of them: what can be read only once is
+    replaced by a file with the same bytes, under the same number. `once` names a path that can be
+    read once and not replaced: a named pipe.
     """
-    if "-" not in files:
-        return None
-    import tempfile
 
-    parts = []
-    while part := os.read(0, 1 << 16):
-        parts.append(part)
-    content = b"".join(parts)
-    with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        os.lseek(file.fileno(), 0, os.SEEK_SET)
-        os.dup2(file.fileno(), 0, inheritable=True)
-    return content
+    def __init__(self, paths: Sequence[str]) -> None:
+        self.once = ""
+        self._starts: dict[int, int] = {}
+        for path in paths:
+            number = _descriptor(path)
+            if number is None:
+                if _read_once(path):
+                    self.once = path
+            elif number not in self._starts:
+                self._keep(number)
+
+    @property
+    def stdin(self) -> bool:
+        """Is standard input one of them?"""
+        return 0 in self._starts
+
+    def rewind(self) -> None:
+        """Put every one back to where it stood when the command was typed."""
+        for number, start in self._starts.items():
+            os.lseek(number, start, os.SEEK_SET)
+
+    def _keep(self, number: int) -> None:
+        try:
+            self._starts[number] = os.lseek(number, 0, os.SEEK_CUR)
+        except OSError:  # a pipe, a terminal; or nothing, and then Compose says so itself
+            import tempfile
+
+            try:
+                parts = list(iter(lambda: os.read(number, 1 << 16), b""))
+            except OSError:
+                return
+            with tempfile.TemporaryFile() as file:
+                file.write(b"".join(parts))
+                file.flush()
+                os.dup2(file.fileno(), number, inheritable=True)
+            self._starts[number] = 0
+            self.rewind()
+
+
+def _descriptor(path: str) -> int | None:
+    """The descriptor that a path stands for: "-" and /dev/stdin are 0, /dev/fd/63 is 63."""
+    if path in {"-", "/dev/stdin"}:
+        return 0
+    for folder in ("/dev/fd/", "/proc/self/fd/"):
+        number = path.removeprefix(folder)
+        if number != path and number.isdecimal():
+            return int(number)
+    return None
+
+
+def _read_once(path: str) -> bool:
+    import stat
+
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and path != os.devnull
 
 
 class EndingSignals:

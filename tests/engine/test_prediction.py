@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -179,6 +180,38 @@ CASES = [
         "COMPOSE_PROJECT_NAME=app compose down -v",
         "26 28",
     ),
+    Case("compose-down-volumes", "stdin", UP, "compose -f - -p app down -v <docker-compose.yml"),
+    Case(
+        "compose-down-volumes",
+        "stdin-is-a-pipe",
+        UP,
+        "compose -f - -p app down -v < <(cat docker-compose.yml)",
+    ),
+    Case(
+        "compose-down-volumes",
+        "dev-stdin",
+        UP,
+        "compose -f /dev/stdin -p app down -v < <(cat docker-compose.yml)",
+        "26",
+    ),
+    Case(
+        "compose-down-volumes",
+        "process-substitution",
+        UP,
+        "compose -f <(cat docker-compose.yml) -p app down -v",
+        "26",
+    ),
+    Case(
+        "compose-down-volumes",
+        "env-file-from-a-process",
+        UP,
+        "compose --env-file <(echo A=1) down -v",
+        "26",
+    ),
+    Case("compose-down-volumes", "no-such-file", UP, "compose -f nosuch.yml down -v"),
+    Case("compose-down-volumes", "verbose", UP, "compose --verbose down -v"),
+    Case("compose-down-volumes", "upper-case-name", UP, "compose -p APP down -v", "26 28"),
+    Case("compose-down-volumes", "no-progress", UP, "compose --progress bogus down -v", "26"),
     Case("compose-rm-volumes", "stop", UP, "compose rm -fsv"),
     Case("compose-rm-volumes", "running", UP, "compose rm -fv"),
     Case("compose-rm-volumes", "service", UP + "; compose stop", "compose rm -fv db"),
@@ -194,7 +227,7 @@ def _play(engine: PrivateEngine, folder: Path, script: str, check: bool = True) 
     standalone = 'compose() { docker-compose "$@"; }'
     plugin = 'compose() { docker compose "$@"; }'
     define = standalone if engine.version == "20" else plugin
-    done = engine.run("sh", "-c", f"{define}\n{script}", cwd=folder, check=check)
+    done = engine.run("bash", "-c", f"{define}\n{script}", cwd=folder, check=check)
     return done.stdout
 
 
@@ -203,11 +236,12 @@ def _explain(engine: PrivateEngine, folder: Path, command: str) -> set[str]:
     words = command.replace("compose ", "docker-compose ", 1) if engine.version == "20" else command
     if engine.version != "20":
         words = words.replace("compose ", "docker compose ", 1) if "docker " not in words else words
-    variables = [word for word in words.split() if "=" in word and word.split("=")[0].isupper()]
-    words = " ".join(word for word in words.split(" ") if word not in variables)
+    plain = words.split(" ")
+    variables = [*itertools.takewhile(lambda word: word.partition("=")[0].isupper(), plain)]
+    words = " ".join(plain[len(variables) :])
     program = f"{sys.executable} -m safedocker explain --json --"
     done = engine.run(
-        "sh",
+        "bash",
         "-c",
         f"{' '.join(variables)} {program} {words}",
         cwd=folder,
