@@ -17,7 +17,6 @@ from safedocker.loss import forms
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from safedocker.backup.manifest import StoppedContainer
     from safedocker.backup.store import Backup, FolderStore
     from safedocker.edge.address import Address
     from safedocker.edge.clients import RealClient
@@ -93,13 +92,14 @@ def walk(call: Call) -> NoReturn:
         process.become(call.real, call.words)
     room = enter(settled)
     with process.EndingSignals():
-        stopped: tuple[StoppedContainer, ...] = ()
+        taken: tuple[Backup, ...] = ()
         try:
-            stopped = guard(room)
+            taken = guard(room)
             room.engine.close()
+            _settle(taken, room)
             process.become(call.real, call.words)
         except BaseException:
-            _start_again(stopped, room)
+            _start_again(taken, room)
             room.engine.close()
             raise
 
@@ -160,13 +160,13 @@ def address_of(settled: Settled) -> Address:
     return address.resolve(options, os.environ, client=settled.versions.docker)
 
 
-def guard(room: Room) -> tuple[StoppedContainer, ...]:
-    """Steps 2 to 5 up to exec: return the containers that were stopped for a backup.
+def guard(room: Room) -> tuple[Backup, ...]:
+    """Steps 2 to 5 up to exec: return the backups that were taken.
 
     A command that would fail by itself is let through to do so. Raise Refused, NoBackup, ...
     when it may not run.
     """
-    stopped: tuple[StoppedContainer, ...] = ()
+    taken: tuple[Backup, ...] = ()
     try:
         plan = survey(room.settled, room.engine)
         for _ in range(ROUNDS):
@@ -174,10 +174,10 @@ def guard(room: Room) -> tuple[StoppedContainer, ...]:
             decision = decide_on(plan, room)
             backup = act(plan, decision, room)
             if backup is not None:
-                stopped += backup.stopped
+                taken += (backup,)
             again = survey(room.settled, room.engine)
             if not _grown(plan, again):
-                return stopped
+                return taken
             room.terminal.note("more would go now than when you were asked")
             plan = again
         raise Refused(
@@ -185,23 +185,35 @@ def guard(room: Room) -> tuple[StoppedContainer, ...]:
             "stop what makes new volumes or containers, and type the command again",
         )
     except WouldFail:
-        _start_again(stopped, room)
+        _start_again(taken, room)
         return ()
     except BaseException:
-        _start_again(stopped, room)
+        _start_again(taken, room)
         raise
 
 
-def _start_again(stopped: tuple[StoppedContainer, ...], room: Room) -> None:
-    """Undo the backup's stop, as the command does not run. Where that fails, say what to type."""
+def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
+    """Undo the backups' stop, as the command does not run. Where that fails, say what to type."""
+    stopped = [container for backup in taken for container in backup.stopped]
     if not stopped:
         return
     try:
         room.engine.start([container.id for container in stopped])
+        _settle(taken, room)
     except SafedockerError as fault:
         names = " ".join(container.name for container in stopped)
         room.terminal.note(f"stopped for the backup and not started again: docker start {names}")
         room.terminal.note(fault.message)
+
+
+def _settle(taken: tuple[Backup, ...], room: Room) -> None:
+    """The journals need not tell of stopped containers any more. That is for the next run's
+    message alone, so a journal that can't be written stands in nobody's way."""
+    import contextlib
+
+    for backup in taken:
+        with contextlib.suppress(OSError):
+            room.store.settle(backup.id)
 
 
 def survey(settled: Settled, engine: Engine) -> Plan:
@@ -231,6 +243,7 @@ def survey(settled: Settled, engine: Engine) -> Plan:
         volumes=volumes,
         containers=containers,
         model=model,
+        docker=versions.docker,
         compose=versions.compose,
         prune_filters=clients.prune_filters(command, versions, os.environ),
         remove_orphans=clients.removes_orphans(versions, os.environ),
@@ -273,7 +286,11 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
 
     match decision.action:
         case Action.PASS:
-            _audit(plan, decision, room, "pass")
+            try:
+                _audit(plan, decision, room, "pass")
+            except Refused:
+                if plan.losses:
+                    raise
             return None
         case Action.REFUSE:
             _audit(plan, decision, room, "refused")
@@ -330,7 +347,7 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
     try:
         _audit(plan, decision, room, "backed up", backup.id)
     except BaseException:
-        _start_again(backup.stopped, room)
+        _start_again((backup,), room)
         raise
     room.terminal.backed_up(backup)
     return backup

@@ -313,12 +313,14 @@ class PrivateEngine:
     def swept(self) -> Iterator[Self]:
         """Remove afterwards, by id, whatever came into the engine in between."""
         before = self.holdings()
-        yield self
-        self.start()
-        force = {"container": ("-f", "-v"), "network": (), "volume": ("-f",), "image": ("-f",)}
-        for word, flags in force.items():
-            if new := self.holdings()[word] - before[word]:
-                self.run("docker", word, "rm", *flags, *sorted(new), check=word != "image")
+        try:
+            yield self
+        finally:
+            self.start()
+            force = {"container": ("-f", "-v"), "network": (), "volume": ("-f",), "image": ("-f",)}
+            for word, flags in force.items():
+                if new := self.holdings()[word] - before[word]:
+                    self.run("docker", word, "rm", *flags, *sorted(new), check=word != "image")
 
 
 def main(argv: Sequence[str]) -> int:

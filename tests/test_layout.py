@@ -32,7 +32,12 @@ IMPURE_IMPORTS = {
 }
 
 HOT_IMPORTS = {"os", "sys", "enum", "collections", "__future__"}
-HOT_FILES = {"loss/forms.py", "shim.py", "edge/process.py", "errors.py", "__init__.py"}
+HOT_FILES = {"loss/forms.py", "loss/operands.py"} | {
+    "shim.py",
+    "edge/process.py",
+    "errors.py",
+    "__init__.py",
+}
 HOT_PACKAGES = {"command/__init__.py", "loss/__init__.py", "edge/__init__.py"}
 
 ONLY_IMPORTERS = {

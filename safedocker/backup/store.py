@@ -166,6 +166,7 @@ class FolderStore:
                 except SafedockerError as error:
                     if (self._root / id_).exists():  # it may have been deleted just now
                         damaged.append(Damaged(id_, error))
+        backups.sort(key=lambda backup: (backup.taken_at, backup.id), reverse=True)
         return Listing(tuple(backups), tuple(damaged))
 
     def get(self, id_: str) -> Backup:
@@ -266,11 +267,25 @@ class FolderStore:
                 for path in self._root.glob(_GOING + "*"):
                     shutil.rmtree(path)
                 for id_ in sorted(self._ids()):
-                    abandoned = _abandoned(self._root / id_)
-                    if abandoned:
-                        found.append(abandoned)
+                    claim = _left(self._root / id_)
+                    if claim is None:
+                        continue
+                    if not (self._root / id_ / "manifest.json").exists():
+                        found.append(claim)
                         _remove(self._root / id_)
+                    elif claim.stopped:  # whole, but its command never came to run
+                        found.append(claim)
+                        self.settle(id_)
         return tuple(found)
+
+    def settle(self, id_: str) -> None:
+        """Write into a whole backup's journal that its stopped containers are accounted for: they
+        run again, or the command goes on to remove them. Raise OSError."""
+        claim = os.open(self._root / id_ / "claim", os.O_WRONLY)
+        try:
+            _append(claim, {"stopping": []})
+        finally:
+            os.close(claim)
 
     def _ids(self) -> Iterator[str]:
         try:
@@ -337,11 +352,8 @@ def _write_claim(path: Path, id_: str, claim: Claim) -> int:
     return lock
 
 
-def _abandoned(folder: Path) -> Abandoned | None:
-    """Read what a draft's claim says. None when its process still holds it, or it is a backup."""
-    manifest = folder / "manifest.json"
-    if manifest.exists():
-        return None
+def _left(folder: Path) -> Abandoned | None:
+    """Read what a draft's or a backup's claim says. None when its process still holds it."""
     lines: list[dict[str, object]] = []
     try:
         lock = os.open(folder / "claim", os.O_RDONLY)
@@ -349,7 +361,7 @@ def _abandoned(folder: Path) -> Abandoned | None:
         pass  # killed before it could write it: nothing had been stopped
     else:
         with open(lock, "rb") as claim:
-            if not _try_lock(lock) or manifest.exists():  # it may have been committed just now
+            if not _try_lock(lock):
                 return None
             for text in claim:
                 with contextlib.suppress(ValueError):  # the last line may be cut short

@@ -65,15 +65,13 @@ class Porter:
 
         Raise NoBackup when there is no such volume: mounting it would make one.
         """
-        before = find_volume(self._wire, name)
-        if before is None:
+        if find_volume(self._wire, name) is None:
             raise NoBackup(f"there is no volume {name}", "see which there are: docker volume ls")
         helper = f"safedocker-{secrets.token_hex(8)}"
         try:
             self._create(helper, name, read_only, timeout)
             after = find_volume(self._wire, name)
-            if after is None or after.created_at != before.created_at:
-                # Perhaps the mount made it anew, perhaps somebody else did: it is left alone.
+            if after is None or HELPER in after.labels:
                 raise NoBackup(
                     f"volume {name} was removed while it was being opened",
                     "see which there are: docker volume ls",
@@ -82,6 +80,7 @@ class Porter:
         except BaseException:
             with contextlib.suppress(SafedockerError):
                 self._remove_container(helper)
+                self._unmake(name)
             raise
         self._remove_container(helper)
 
@@ -126,7 +125,8 @@ class Porter:
             "Source": volume,
             "Target": TARGET,
             "ReadOnly": read_only,
-            "VolumeOptions": {"NoCopy": True},
+            # A volume that is there keeps its labels; one that this mount makes gets ours.
+            "VolumeOptions": {"NoCopy": True, "Labels": {HELPER: self._stamp}},
         }
         for last in (False, True):
             made = self._wire.find(
@@ -152,6 +152,13 @@ class Porter:
                 return
             with self._lock:
                 self._image = None  # somebody pruned it: make another
+
+    def _unmake(self, name: str) -> None:
+        """Remove a volume that our own mount made, as somebody had just removed the real one."""
+        made = find_volume(self._wire, name)
+        if made is not None and made.labels.get(HELPER) == self._stamp:
+            path = f"/volumes/{quote(name, safe='')}"
+            self._wire.find("DELETE", path, f"remove volume {name}", allowed=(404, 409))
 
     def _own_image(self) -> str:
         with self._lock:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from safedocker.loss.facts import Bytes, Holds
-from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ def head(plan: Plan, caller: Caller | None) -> list[tuple[str, str]]:
         lines.append(("engine:", clean(f"{name} ({engine.source}){where}")))
     if caller is not None and caller.parent and not _BARE_SHELL.fullmatch(caller.parent):
         lines.append(("called by:", clean(caller.parent[:_CALLER_SHOWN])))
-    if plan.form.reach is not Reach.NAMED_VOLUMES:
+    if plan.form.name != "volume-rm":
         lines.append(("it", plan.form.sentence))
     return lines
 

@@ -171,6 +171,7 @@ class Facts:
     volumes: Mapping[str, Volume]
     containers: tuple[Container, ...]
     model: Model | None = None
+    docker: tuple[int, ...] | None = None  # the client's version
     compose: tuple[int, ...] | None = None  # Compose's version
     prune_filters: tuple[
         tuple[str, str], ...

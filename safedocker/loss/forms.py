@@ -7,6 +7,7 @@ import enum
 
 from safedocker.command.parse import Command
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
+from safedocker.loss import operands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +16,9 @@ if TYPE_CHECKING:
 class Reach(enum.Enum):
     """What a form takes, named by how the engine or Compose chooses it."""
 
-    NAMED_VOLUMES = "the volumes named"
+    NAMED = "what the operands address, and under -v the containers' anonymous volumes"
     UNUSED_VOLUMES = "volumes that no container refers to"
     UNUSED_VOLUMES_AFTER_CONTAINERS = "the same, once the stopped containers are gone"
-    ANONYMOUS_OF_CONTAINERS = "anonymous volumes of the containers named"
     PROJECT_VOLUMES = "a Compose project's volumes, and its containers' anonymous ones"
     ANONYMOUS_OF_PROJECT = "anonymous volumes of a Compose project's stopped containers"
 
@@ -62,6 +62,10 @@ def _always(_command: Command) -> bool:
     return True
 
 
+def _wanders(command: Command) -> bool:
+    return operands.wanders(command)
+
+
 def _dry_run(command: Command) -> bool:
     return command.on("dry-run")
 
@@ -71,7 +75,7 @@ FORMS = (
         "volume-rm",
         ("volume", "rm"),
         _always,
-        Reach.NAMED_VOLUMES,
+        Reach.NAMED,
         "removes the volumes named, whatever they hold",
         "",
         "moby volume/service/service.go Remove",
@@ -98,7 +102,7 @@ FORMS = (
         "container-rm-volumes",
         ("container", "rm"),
         _volumes_not_links,
-        Reach.ANONYMOUS_OF_CONTAINERS,
+        Reach.NAMED,
         "removes the containers' anonymous volumes with them",
         "",
         "moby daemon/mounts.go removeMountPoints",
@@ -121,6 +125,19 @@ FORMS = (
         "force",
         "docker/compose pkg/compose/remove.go",
     ),
+    *(
+        Form(
+            f"{path[0]}-rm-path",
+            path,
+            _wanders,
+            Reach.NAMED,
+            "removes what its operands address as paths: `../volumes/x` is the volume x",
+            "",
+            "moby client/client.go getAPIPath cleans the path",
+        )
+        for path in operands.COLLECTIONS
+        if path != ("volume", "rm")
+    ),
 )
 
 
@@ -133,10 +150,11 @@ def match(command: Command) -> Form | None:
     if command.helps or command.error:
         return None
     for form in FORMS:
-        if command.path == form.path and (form.when(command) or _doubtful(command)):
+        if command.path == form.path and (form.when(command) or _doubtful(command, form)):
             return form
     return None
 
 
-def _doubtful(command: Command) -> bool:
-    return bool(command.doubts) and not _dry_run(command)
+def _doubtful(command: Command, form: Form) -> bool:
+    """Could an option that is new to us have switched the form on? No option makes a path."""
+    return bool(command.doubts) and form.when is not _wanders and not _dry_run(command)

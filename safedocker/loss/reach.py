@@ -6,12 +6,12 @@ policy's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
 from safedocker.command.parse import Command
-from safedocker.loss import compose
+from safedocker.loss import compose, operands
 from safedocker.loss.facts import ANONYMOUS, Container, Facts, Holds, Look, Volume
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
@@ -27,15 +27,13 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
     Containers that `to_inspect` names must have been inspected.
     """
     match form.reach:
-        case Reach.NAMED_VOLUMES:
-            plan = _named_volumes(command, form, facts)
+        case Reach.NAMED:
+            plan = _named(command, form, facts)
         case Reach.UNUSED_VOLUMES:
             plan = _unused_volumes(command, form, facts, gone=())
         case Reach.UNUSED_VOLUMES_AFTER_CONTAINERS:
             gone = prunable_containers(command, facts)
             plan = _unused_volumes(command, form, facts, gone=gone)
-        case Reach.ANONYMOUS_OF_CONTAINERS:
-            plan = _anonymous_of(command, form, facts, named_containers(command, facts.containers))
         case Reach.ANONYMOUS_OF_PROJECT:
             plan = _anonymous_of(command, form, facts, compose.removed_by_rm(command, facts))
         case Reach.PROJECT_VOLUMES:
@@ -47,8 +45,8 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
 
 def to_inspect(command: Command, form: Form, facts: Facts) -> tuple[Container, ...]:
     """The containers whose anonymous mounts decide what this form takes."""
-    if form.reach is Reach.ANONYMOUS_OF_CONTAINERS:
-        return named_containers(command, facts.containers)
+    if form.reach is Reach.NAMED:
+        return named_containers(command, facts)
     if form.reach is Reach.ANONYMOUS_OF_PROJECT:
         return compose.removed_by_rm(command, facts)
     if form.reach is Reach.PROJECT_VOLUMES:
@@ -91,30 +89,16 @@ def _major(version: str) -> int:
     return int(number) if number.isdigit() else 0
 
 
-def named_containers(command: Command, containers: Sequence[Container]) -> tuple[Container, ...]:
-    """The containers `docker rm` would remove: those its operands name and its flags allow.
-
-    An operand is a full id, a name, or an unambiguous prefix of an id, in that order.
-    Source: moby daemon/container.go GetContainer.
-    """
+def named_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
+    """The containers a removing command removes: those its operands address and its flags allow."""
     found: dict[str, Container] = {}
-    for operand in command.operands:
-        container = _resolve(operand, containers)
+    for target in operands.targets(command, facts.docker):
+        if target.collection != "containers":
+            continue
+        container = operands.find_container(target.name, facts.containers)
         if container is not None and (command.on("force") or not container.running):
             found[container.id] = container
     return tuple(found.values())
-
-
-def _resolve(operand: str, containers: Sequence[Container]) -> Container | None:
-    name = operand.removeprefix("/")
-    for container in containers:
-        if container.id == operand:
-            return container
-    for container in containers:
-        if container.name == name:
-            return container
-    starts = [c for c in containers if operand and c.id.startswith(operand)]
-    return starts[0] if len(starts) == 1 else None
 
 
 def prunable_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
@@ -163,28 +147,29 @@ def _has(labels: Mapping[str, str], wanted: str) -> bool:
     return key in labels and (not equals or labels[key] == value)
 
 
-def _named_volumes(command: Command, form: Form, facts: Facts) -> Plan:
+def _named(command: Command, form: Form, facts: Facts) -> Plan:
+    """What operands address: volumes, and containers, with their anonymous volumes under -v."""
+    removed = named_containers(command, facts)
+    remaining = _without(facts.containers, removed)
     losses: dict[str, Loss] = {}
-    stays = []
-    for operand in command.operands:
-        volume = facts.volumes.get(operand)
-        if volume is None:
+    stays: list[Stays] = []
+    gaps: tuple[str, ...] = ()
+    if command.path == ("container", "rm") and command.on("volumes"):
+        anonymous, stays, gaps = _anonymous_losses(facts, removed, removed)
+        losses = {loss.name: loss for loss in anonymous}
+        stays += _named_mounts(removed)
+    for target in operands.targets(command, facts.docker):
+        volume = facts.volumes.get(target.name)
+        if target.collection != "volumes" or volume is None:
             continue  # Docker says so itself, and goes on with the others
-        users = users_of(operand, facts.containers)
+        users = users_of(volume.name, remaining)
         if users:
-            stays.append(Stays(operand, f"in use by {_names(users)}: Docker refuses to remove it"))
+            stays.append(
+                Stays(volume.name, f"in use by {_names(users)}: Docker refuses to remove it")
+            )
         else:
-            losses[operand] = _loss(volume, "named in the command", facts)
-    gaps = tuple(
-        f"{operand!r} is not a plain volume name: what the engine makes of it is not known"
-        for operand in command.operands
-        if not _plain(operand)
-    )
-    return _plan(command, form, facts, losses.values(), stays, gaps=gaps)
-
-
-def _plain(name: str) -> bool:
-    return bool(name) and all(c.isascii() and (c.isalnum() or c in "_.-") for c in name)
+            losses[volume.name] = _loss(volume, "named in the command", facts)
+    return _plan(command, form, facts, losses.values(), stays, stops=removed, gaps=gaps)
 
 
 def _unused_volumes(
