@@ -75,6 +75,7 @@ def container(found: Mapping[str, Any]) -> Container:
         labels=texts(found, "Labels"),
         mounts=tuple(map(mount, mappings(found, "Mounts"))),
         state=state,
+        aliases=tuple(name for name in names if "/" in name),
     )
 
 

@@ -17,6 +17,7 @@ import yaml
 from safedocker.command.parse import Clients, Command
 from safedocker.edge.process import Streams
 from safedocker.errors import NoEngine, WouldFail
+from safedocker.loss.compose import PLAIN
 from safedocker.loss.facts import DryRun, Model, ModelVolume
 
 ANSWER_SECONDS = 60.0
@@ -111,6 +112,10 @@ class RealClient:
             if dry_run is None:
                 model = replace(model, disabled=self._disabled(command, model))
             return replace(model, dry_run=dry_run)
+        if dry_run is not None and rehearsal is not None:
+            # The rehearsal overrides --progress; was it that which Compose refuses?
+            typed = (word for word in rehearsal if word != PLAIN)
+            refused = self._ask((self.real, *typed)).code != 0
         fallback = os.environ.get("COMPOSE_PROJECT_NAME", "")
         if refused and not fallback and not _remote(files_of(command)):
             raise WouldFail(said.err.strip())

@@ -23,7 +23,6 @@ from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.facts import (
     ANONYMOUS,
-    HELPER,
     Container,
     EngineIdentity,
     Holds,
@@ -90,7 +89,7 @@ class Engine:
     # facts
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
-        """Return every volume by name, and every container in any state, helpers left out.
+        """Return every volume by name, and every container in any state, helpers too.
 
         The mounts' anonymity is None; `inspect` fills it in.
         """
@@ -98,8 +97,7 @@ class Engine:
         self.warnings = tuple(map(str, answers.sequence(found, "Warnings")))
         volumes = {one.name: one for one in map(answers.volume, answers.mappings(found, "Volumes"))}
         listed = self._wire.json("GET", "/containers/json", "list its containers", {"all": "1"})
-        containers = map(answers.container, map(answers.mapping, listed))
-        return volumes, tuple(one for one in containers if HELPER not in one.labels)
+        return volumes, tuple(map(answers.container, map(answers.mapping, listed)))
 
     def inspect(self, container: Container) -> Container:
         """Return the container with `auto_remove` and every mount's anonymity filled in.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from safedocker.command.parse import Clients, Command, parse
 from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, DryRun, Facts, Model
 
+PLAIN = "--progress=plain"  # a rehearsal with the person's --progress=quiet would say nothing
 DRY_RUN_SINCE = (2, 26)  # the first Compose whose --dry-run was seen to change nothing
 
 
@@ -81,12 +82,17 @@ def volumes_of_down(command: Command, facts: Facts) -> tuple[Candidate, ...]:
             for volume in facts.volumes.values()
             if volume.project == model.project
         )
+    labelled = tuple(
+        Candidate(volume.name, False, f"labelled with project {model.project}")
+        for volume in facts.volumes.values()
+        if volume.project == model.project and command.operands
+    )
     declared = tuple(
         Candidate(v.name, False, f"volume {v.key} of project {model.project}")
         for v in model.volumes
         if not v.external
     )
-    return (_listed(model.dry_run) if model.dry_run else ()) + declared + externals
+    return (_listed(model.dry_run) if model.dry_run else labelled) + declared + externals
 
 
 def _listed(dry_run: DryRun) -> tuple[Candidate, ...]:
@@ -128,7 +134,7 @@ def rehearsal(command: Command, versions: Clients) -> tuple[str, ...] | None:
         return None
     if any(word.startswith("--dry-run") for word in (*command.prefix, *command.rest)):
         return None
-    words = (*command.prefix, command.path[-1], "--dry-run", *command.rest)
+    words = (*command.prefix, PLAIN, command.path[-1], "--dry-run", *command.rest)
     (reading,) = parse(command.program, words, versions)
     same = reading.path == command.path and reading.operands == command.operands
     return words if same and reading.on("dry-run") and not reading.error else None
@@ -152,6 +158,11 @@ def _of_project(facts: Facts, model: Model) -> tuple[Container, ...]:
 
 
 def _selected(service: str, command: Command, model: Model) -> bool:
+    """Does the command mean this service? Without a rehearsal nothing tells which others `down`
+    takes with those named (2.26 by name only takes all for a typing error): then it is the worst.
+    """
+    if command.operands and command.path[-1] == "down":
+        return True
     if command.operands:
         return service in command.operands
     return model.by_name_only or service in model.services

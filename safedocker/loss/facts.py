@@ -65,6 +65,7 @@ class Container:
     labels: Mapping[str, str]
     mounts: tuple[Mount, ...]
     state: str = ""  # "running", "exited", "created", "paused", "restarting", "removing", "dead"
+    aliases: tuple[str, ...] = ()  # its further names, as legacy links make them: "parent/alias"
     auto_remove: bool | None = None  # None: not inspected
     inspected: bool = False
 

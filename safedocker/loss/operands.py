@@ -69,8 +69,8 @@ def _target(collection: str, operand: str, trims: bool) -> Target | None:
     parts = path.strip("/").split("/")
     if parts[0][:1] == "v" and parts[0][1:].replace(".", "").isdecimal():
         parts = parts[1:]
-    if collection == "images" and len(parts) > 1 and parts[0] == "images":
-        return Target("images", "/".join(parts[1:]), operand)
+    if len(parts) > 2 and parts[0] in {"images", "containers"}:  # their names may have slashes
+        return Target(parts[0], "/".join(parts[1:]), operand)
     return Target(parts[0], parts[1], operand) if len(parts) == 2 else None
 
 
@@ -84,7 +84,7 @@ def find_container(name: str, containers: Iterable[Container]) -> Container | No
         if container.id == name:
             return container
     for container in every:
-        if container.name == name:
+        if container.name == name or name in container.aliases:
             return container
     starts = [container for container in every if container.id.startswith(name)]
     return starts[0] if len(starts) == 1 else None

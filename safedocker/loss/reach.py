@@ -12,7 +12,15 @@ from typing import assert_never
 
 from safedocker.command.parse import Command
 from safedocker.loss import compose, operands
-from safedocker.loss.facts import ANONYMOUS, Container, Facts, Holds, Look, Volume
+from safedocker.loss.facts import (
+    ANONYMOUS,
+    HELPER,
+    Container,
+    Facts,
+    Holds,
+    Look,
+    Volume,
+)
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 
@@ -188,7 +196,7 @@ def _unused_volumes(
     )
     gone_ids = {container.id for container in gone}
     remaining = [c for c in facts.containers if c.id not in gone_ids]
-    used = {mount.volume for container in remaining for mount in container.mounts if mount.volume}
+    used = {m.volume for c in remaining if HELPER not in c.labels for m in c.mounts if m.volume}
     losses = []
     stays = []
     for volume in facts.volumes.values():
@@ -269,8 +277,13 @@ def _anonymous_losses(
 
 
 def users_of(volume: str, containers: Iterable[Container]) -> tuple[Container, ...]:
-    """The containers, running or not, that mount the volume."""
-    return tuple(c for c in containers if any(m.volume == volume for m in c.mounts))
+    """The containers, running or not, that mount the volume. A helper of another run of ours is
+    gone in a moment, so it keeps nothing alive."""
+    return tuple(
+        c
+        for c in containers
+        if HELPER not in c.labels and any(m.volume == volume for m in c.mounts)
+    )
 
 
 def _without(

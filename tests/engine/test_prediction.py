@@ -132,6 +132,13 @@ CASES = [
     Case("volume-rm", "blank", STATE, "docker volume rm ' unused ' '' %75nused", "20 26 28"),
     Case("container-rm-volumes", "dot", STATE, "docker rm -v ./image /down/", "20 26 28"),
     Case("container-rm-volumes", "out", STATE, "docker rm -fv ../volumes/unused up", "20 26 28"),
+    Case(
+        "container-rm-volumes",
+        "link",
+        STATE + "docker create --name parent --link up:alias busybox",
+        "docker rm -fv parent/alias",
+        "20 26",
+    ),
     Case("container-rm-path", "out", STATE, "docker rm ../volumes/unused nosuch", "20 26 28"),
     Case("container-rm-path", "used", STATE, "docker rm -f ../volumes/used", "20 26"),
     Case("image-rm-path", "out", STATE, "docker rmi ../volumes/unused", "20 26 28"),
@@ -226,6 +233,11 @@ CASES = [
     ),
     Case("compose-down-volumes", "no-such-file", UP, "compose -f nosuch.yml down -v"),
     Case("compose-down-volumes", "verbose", UP, "compose --verbose down -v"),
+    Case("compose-down-volumes", "quiet", UP, "compose --progress quiet down -v web", "26 28"),
+    Case(
+        "compose-down-volumes", "quiet-typo", UP, "compose --progress=quiet -p app down -v x", "26"
+    ),
+    Case("compose-down-volumes", "json", UP, "compose --progress json down -v db", "26 28"),
     Case("compose-down-volumes", "upper-case-name", UP, "compose -p APP down -v", "26 28"),
     Case("compose-down-volumes", "no-progress", UP, "compose --progress bogus down -v", "26"),
     Case("compose-rm-volumes", "stop", UP, "compose rm -fsv"),

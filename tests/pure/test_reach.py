@@ -12,6 +12,7 @@ from safedocker.loss.facts import (
     ANONYMOUS,
     COMPOSE_PROJECT,
     COMPOSE_SERVICE,
+    HELPER,
     Container,
     DryRun,
     EngineIdentity,
@@ -155,6 +156,20 @@ def test_where_the_dry_run_lists_less_than_the_model_the_model_counts_too():
     assert lost("docker compose down -v", held) == ["app_d"]
 
 
+def test_services_named_without_a_rehearsal_are_read_as_the_whole_project():
+    """2.26 by name only takes everything for a typing error; nothing but a rehearsal tells."""
+    model = Model("app", (), (), by_name_only=True)
+    label = {"com_docker_compose_project": "app"}
+    held = facts(volume("x", **label), containers=project("web"), model=model, compose=(2, 26, 1))
+    assert lost("docker compose -p app down -v --dry-run=0 typo", held) == ["x"]
+
+
+def test_a_helper_of_ours_keeps_no_volume_alive_and_hides_none():
+    helper = container("h", ("v", True), labels={HELPER: "whoever"})
+    assert lost("docker volume rm v", facts(volume("v"), containers=[helper])) == ["v"]
+    assert lost("docker rm -v h", facts(volume("v"), containers=[helper])) == ["v"]
+
+
 def test_by_name_only_the_label_decides():
     model = Model("app", (), (), by_name_only=True)
     label = {"com_docker_compose_project": "app"}
@@ -171,8 +186,11 @@ def test_v1_takes_every_declared_volume_and_no_external_one():
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("docker compose down -v", ("compose", "down", "--dry-run", "-v")),
-        ("docker compose -p x down -v -- web", ("compose", "-p", "x", "down", "--dry-run", "-v")),
+        ("docker compose down -v", ("compose", "--progress=plain", "down", "--dry-run", "-v")),
+        (
+            "docker compose -p x down -v -- web",
+            ("compose", "-p", "x", "--progress=plain", "down", "--dry-run", "-v"),
+        ),
         ("docker compose down -v --dry-run=false", None),
         ("docker compose --dry-run=false down -v", None),
     ],
