@@ -107,6 +107,10 @@ class RealClient:
                 raise WouldFail("Compose refuses the project's name")
             return Model(name.lower(), (), (), by_name_only=True, dry_run=dry_run)
         said = self._ask((self.real, *command.prefix, "config", "--format", "json"))
+        if said.code == 0 and refused:
+            services = (self.real, *command.prefix, "config", "-q", "--", *command.operands)
+            if self._ask(services).code != 0:
+                raise WouldFail("Compose knows no such service")
         if said.code == 0:
             model = self._model_of_json(said.out)
             if dry_run is None:
