@@ -116,16 +116,17 @@ class RealClient:
             if dry_run is None:
                 model = replace(model, disabled=self._disabled(command, model))
             return replace(model, dry_run=dry_run)
-        if dry_run is not None and rehearsal is not None:
+        if dry_run is not None and rehearsal and command.project_value("progress") != "tty":
             # The rehearsal overrides --progress; was it that which Compose refuses?
             typed = (word for word in rehearsal if word != PLAIN)
             refused = self._ask((self.real, *typed)).code != 0
-        fallback = os.environ.get("COMPOSE_PROJECT_NAME", "")
-        if refused and not fallback and not _remote(files_of(command)):
+        if refused and not _remote(files_of(command)):
             raise WouldFail(said.err.strip())
-        if fallback:
-            return Model(fallback.lower(), (), (), by_name_only=True, dry_run=dry_run)
-        return None
+        if dry_run is None:
+            return None
+        # `down` needs less than `config`, or falls back to a name: the rehearsal knows.
+        project = name or os.environ.get("COMPOSE_PROJECT_NAME", "")
+        return Model(project.lower(), (), (), by_name_only=True, dry_run=dry_run)
 
     def _model_of_json(self, text: str) -> Model:
         try:

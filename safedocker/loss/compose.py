@@ -48,11 +48,14 @@ def removed_by_down(command: Command, facts: Facts) -> Removed:
     orphans_too = command.on("remove-orphans") or facts.remove_orphans
     with_volumes: list[Container] = []
     without_volumes: list[Container] = []
-    for container in _of_project(facts, model):
+    rehearsed = model.dry_run is not None
+    for container in facts.containers if rehearsed else _of_project(facts, model):
         service = container.labels.get(COMPOSE_SERVICE, "")
         orphan = not model.by_name_only and service not in known
         if model.dry_run is not None:
             goes = container.name in model.dry_run.containers
+            # A service named is none, though the profiles in force leave it out of the model.
+            orphan = orphan and orphans_too and service not in command.operands
         elif orphan:
             goes = orphans_too
         elif one_off(container) and not _first_generation(facts):
@@ -110,6 +113,8 @@ def removed_by_rm(command: Command, facts: Facts) -> tuple[Container, ...]:
     model = facts.model
     if model is None:
         return ()
+    if model.by_name_only and model.dry_run is not None:
+        return tuple(c for c in facts.containers if c.name in model.dry_run.containers)
     return tuple(
         container
         for container in _of_project(facts, model)

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from safedocker.loss.facts import Holds
-from safedocker.loss.plan import Loss, Plan
+from safedocker.loss.plan import Plan
 from safedocker.policy.options import (
     AGENT_VARIABLES,
     CI_VARIABLES,
-    DISPOSABLE_BYTES,
     FALSE_WORDS,
     Caller,
     CallerKind,
@@ -65,11 +64,11 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
     """
     if not plan.losses and not plan.gaps:
         return Decision(Action.PASS, "nothing would be lost", "no-loss")
-    disposable = all(loss.disposable and _spared(loss, who) for loss in plan.losses)
-    if plan.losses and disposable and not plan.gaps and policy.mode is Mode.ASK:
+    nothing = all(loss.disposable and loss.holds is Holds.EMPTY for loss in plan.losses)
+    if plan.losses and nothing and not plan.gaps and policy.mode is not Mode.DENY:
         return Decision(
             Action.PASS,
-            "only anonymous volumes of containers started with --rm would go",
+            "only empty anonymous volumes of containers started with --rm would go",
             "disposable",
         )
     holding = [loss for loss in plan.losses if loss.holds in {Holds.DATA, Holds.UNKNOWN}]
@@ -100,14 +99,6 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
             )
         case _:
             assert_never(policy.mode)
-
-
-def _spared(loss: Loss, who: Caller) -> bool:
-    """May a volume that was declared disposable go without a question? For a person only where it
-    is small and holds no database that was recognised."""
-    if not who.can_be_asked or loss.holds is Holds.EMPTY:
-        return True
-    return loss.content == "files" and loss.size is not None and loss.size <= DISPOSABLE_BYTES
 
 
 def challenge(plan: Plan) -> str:

@@ -73,5 +73,4 @@ AGENT_VARIABLES = (
     "OPENCODE",
     "AGENT",
 )
-DISPOSABLE_BYTES = 50_000_000  # up to here, what a --rm container leaves behind asks nobody
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})

@@ -49,7 +49,7 @@ services:
     init: true
     profiles: [tools]
     command: sleep 1000
-    volumes: [tooldata:/t]
+    volumes: [tooldata:/t, /anon]
 volumes:
   data:
   dbdata: {name: fixedname}
@@ -191,6 +191,20 @@ CASES = [
     ),
     Case("compose-down-volumes", "service", UP, "compose down -v web", "26 28"),
     Case("compose-down-volumes", "last-service", UP, "compose down -v db", "26 28"),
+    Case(
+        "compose-down-volumes",
+        "service-of-a-profile",
+        "docker volume create ext; compose --profile tools up -d",
+        "compose down -v tool web",
+        "26 28",
+    ),
+    Case(
+        "compose-down-volumes",
+        "env-file-missing",
+        UP + r"; sed -i 's/^  web:/&\n    env_file: nosuch.env/' docker-compose.yml",
+        "COMPOSE_PROJECT_NAME=zzz compose -p app -f docker-compose.yml down -v",
+        "28",
+    ),
     Case("compose-down-volumes", "no-service", UP, "compose down -v nosuch", "26 28"),
     Case("compose-down-volumes", "name-only", UP, "compose -p app down -v", "26 28"),
     Case("compose-down-volumes", "name-typo", UP, "compose -p app down -v nosuch", "26 28"),

@@ -69,34 +69,15 @@ def under(mode):
             id="one-of-two-holds",
         ),
         pytest.param(
-            Mode.ASK, SCRIPT, (a_loss(disposable=True),), (), Action.PASS, id="disposable-nobody"
-        ),
-        pytest.param(
-            Mode.ASK, PERSON, (a_loss(disposable=True),), (), Action.PASS, id="disposable-small"
+            Mode.ASK, SCRIPT, (a_loss(disposable=True),), (), Action.REFUSE, id="disposable-holds"
         ),
         pytest.param(
             Mode.ASK,
-            PERSON,
-            (a_loss(disposable=True, content="PostgreSQL 15"),),
+            SCRIPT,
+            (a_loss(holds=Holds.EMPTY, disposable=True),),
             (),
-            Action.ASK,
-            id="disposable-database",
-        ),
-        pytest.param(
-            Mode.ASK,
-            PERSON,
-            (a_loss(disposable=True, size=50_000_001),),
-            (),
-            Action.ASK,
-            id="disposable-big",
-        ),
-        pytest.param(
-            Mode.ASK,
-            PERSON,
-            (a_loss(disposable=True, size=None),),
-            (),
-            Action.ASK,
-            id="disposable-unknown-size",
+            Action.PASS,
+            id="disposable-empty",
         ),
         pytest.param(
             Mode.BACKUP,
