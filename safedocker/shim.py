@@ -167,6 +167,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
     when it may not run.
     """
     taken: tuple[Backup, ...] = ()
+    plan = None
     try:
         plan = survey(room.settled, room.engine)
         for _ in range(ROUNDS):
@@ -184,8 +185,14 @@ def guard(room: Room) -> tuple[Backup, ...]:
             "what the command would remove keeps growing: nothing was removed",
             "stop what makes new volumes or containers, and type the command again",
         )
-    except WouldFail:
+    except WouldFail as fault:
         _start_again(taken, room)
+        if plan is not None and (plan.losses or plan.gaps):
+            raise Refused(
+                f"a moment ago data would have gone, now the command would fail ({fault}): "
+                "nothing was removed",
+                "type the command again",
+            ) from fault
         return ()
     except BaseException:
         _start_again(taken, room)

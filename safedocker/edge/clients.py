@@ -103,8 +103,11 @@ class RealClient:
         if name and not command.project_values("file"):
             # 2.40 lower-cases the name and goes on; 2.26 refuses an upper-case one by itself. What
             # the rehearsal alone refuses may be the rehearsal's own trouble, so ask another way.
-            if refused and self._ask((self.real, *command.prefix, "ps", "-q")).code != 0:
-                raise WouldFail("Compose refuses the project's name")
+            # Only the name's own fault counts: an engine that is away for a moment comes back.
+            if refused:
+                said = self._ask((self.real, *command.prefix, "ps", "-q"))
+                if said.code != 0 and "invalid project name" in said.err:
+                    raise WouldFail(said.err.strip())
             return Model(name.lower(), (), (), by_name_only=True, dry_run=dry_run)
         said = self._ask((self.real, *command.prefix, "config", "--format", "json"))
         if said.code == 0 and refused:
