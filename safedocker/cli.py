@@ -18,7 +18,7 @@ import click
 import safedocker
 from safedocker import shim
 from safedocker.command.parse import Command, parse
-from safedocker.edge import process, terminal, wording
+from safedocker.edge import process, terminal, wording, wording_backup
 from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
 from safedocker.loss.facts import Bytes
@@ -150,9 +150,11 @@ def undo(
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
         )
-    for line in wording.done(backup, restored):
+    for line in wording_backup.done(backup, restored):
         terminal.say(line)
-    for line in wording.start_again(backup, restored, _command(backup), here=_is_here(backup.cwd)):
+    for line in wording_backup.start_again(
+        backup, restored, _command(backup), here=_is_here(backup.cwd)
+    ):
         terminal.say(line)
 
 
@@ -264,7 +266,7 @@ def backups(as_json: bool) -> None:
             one.id,
             wording.ago(one.taken_at, now),
             str(Bytes(one.data_bytes)),
-            ", ".join(wording.held(part) for part in one.parts),
+            ", ".join(wording_backup.held(part) for part in one.parts),
             one.project or "-",
             one.engine.name or one.engine.host,
             _state(store, one),
@@ -300,10 +302,12 @@ def show(id_: str, as_json: bool) -> None:
         terminal.say(json.dumps(_manifest(backup), indent=1))
         return
     where = str(Path(store.where, backup.id))
-    terminal.details((*wording.facts(backup), ("state", _state(store, backup)), ("in", where)))
+    terminal.details(
+        (*wording_backup.facts(backup), ("state", _state(store, backup)), ("in", where))
+    )
     for part in backup.parts:
         terminal.say("")
-        terminal.details(wording.part_facts(part))
+        terminal.details(wording_backup.part_facts(part))
     terminal.say("")
     terminal.say(f"to put it back: {wording.own_command()} undo {backup.id}")
 
@@ -382,6 +386,7 @@ class _Explained:
 
 def _explained(program: str, words: list[str]) -> _Explained:
     """Walk as shim.py does, up to the decision."""
+    from safedocker import survey
     from safedocker.edge.engine import Engine
     from safedocker.policy import decide, load
 
@@ -398,7 +403,7 @@ def _explained(program: str, words: list[str]) -> _Explained:
         found = replace(found, command=settled.command, form=settled.form)
         policy = load.load(os.environ)
         with Engine(shim.address_of(settled)) as engine:
-            plan = shim.look_inside(shim.survey(settled, engine), engine)
+            plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
         return replace(found, plan=plan, decision=decide.decide(plan, policy, who))
     except WouldFail:
         return replace(found, at_once="the real command would fail before it removes anything")

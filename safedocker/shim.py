@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from safedocker.policy.decide import Decision
     from safedocker.policy.options import Caller, Policy
 
-LOOK_SECONDS = 3.0  # how long the preview may look into volumes
 ROUNDS = 3  # how often a plan may grow between the question and exec
 
 
@@ -141,7 +140,6 @@ def enter(settled: Settled) -> Room:
     terminal = Terminal()
     who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
     engine = Engine(address_of(settled))
-    engine.sweep()
     store = FolderStore(pathlib.Path(process.backups_folder()))
     for interrupted in store.sweep():
         terminal.interrupted_backup(interrupted)
@@ -166,17 +164,21 @@ def guard(room: Room) -> tuple[Backup, ...]:
     A command that would fail by itself is let through to do so. Raise Refused, NoBackup, ...
     when it may not run.
     """
+    from safedocker import survey
+    from safedocker.policy import decide
+
     taken: tuple[Backup, ...] = ()
     plan = None
     try:
-        plan = survey(room.settled, room.engine)
+        plan = survey.survey(room.settled, room.engine)
         for _ in range(ROUNDS):
-            plan = look_inside(plan, room.engine)
+            weigh = decide.wants_weight(room.policy, room.who)
+            plan = survey.look_inside(plan, room.engine, weigh=weigh)
             decision = decide_on(plan, room)
             backup = act(plan, decision, room)
             if backup is not None:
                 taken += (backup,)
-            again = survey(room.settled, room.engine)
+            again = survey.survey(room.settled, room.engine)
             if not _grown(plan, again):
                 return taken
             room.terminal.note("more would go now than when you were asked")
@@ -223,52 +225,6 @@ def _settle(taken: tuple[Backup, ...], room: Room) -> None:
             room.store.settle(backup.id)
 
 
-def survey(settled: Settled, engine: Engine) -> Plan:
-    """Step 2: ask the engine and Compose what the form needs, and reckon what would go."""
-    from dataclasses import replace
-
-    from safedocker.edge import clients
-    from safedocker.loss import compose, reach
-    from safedocker.loss.facts import Facts
-
-    command, form, client, versions, _ = settled
-    volumes, containers = engine.snapshot()
-    gaps = [f"what a volume driver holds: {warning}" for warning in engine.warnings]
-    api: tuple[int, int] | None = engine.identity.api
-    model = None
-    if form.reach.prunes:
-        api = client.effective_api(command)
-        if api is None:
-            gaps.append("which API version the client speaks with this engine")
-    if form.reach.of_compose:
-        model = client.model(command, versions, compose.rehearsal(command, versions))
-        if model is None:
-            gaps.append("what Compose makes of its files")
-    facts = Facts(
-        engine=engine.identity,
-        api=api or (0, 0),  # unknown: the oldest meaning takes the most
-        volumes=volumes,
-        containers=containers,
-        model=model,
-        docker=versions.docker,
-        compose=versions.compose,
-        prune_filters=clients.prune_filters(command, versions, os.environ),
-        remove_orphans=clients.removes_orphans(versions, os.environ),
-        gaps=tuple(gaps),
-    )
-    wanted = {container.id for container in reach.to_inspect(command, form, facts)}
-    inspected = tuple(engine.inspect(c) if c.id in wanted else c for c in containers)
-    return reach.reach(command, form, replace(facts, containers=inspected))
-
-
-def look_inside(plan: Plan, engine: Engine) -> Plan:
-    """The plan with sizes and contents, as far as they can be seen in LOOK_SECONDS."""
-    from safedocker.loss import reach
-
-    looks = engine.look([loss.volume for loss in plan.losses], LOOK_SECONDS)
-    return reach.describe(plan, looks)
-
-
 def _grown(before: Plan, after: Plan) -> bool:
     from safedocker.loss import reach
 
@@ -298,7 +254,10 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
             except Refused:
                 if plan.losses:
                     raise
+            room.terminal.hint(plan)
             return None
+        case Action.RECORD:
+            return _back_up(plan, decision, room)
         case Action.REFUSE:
             _audit(plan, decision, room, "refused")
             room.terminal.preview(plan, caller=room.who)
@@ -339,10 +298,13 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
     import datetime
 
     from safedocker.backup import take
+    from safedocker.policy.decide import Action
 
+    room.engine.sweep()
     with room.terminal.progress() as progress:
         backup = take.take(
             plan,
+            decision.protected,
             room.engine,
             room.store,
             argv=room.settled.words,
@@ -350,13 +312,15 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
             caller=room.who.text,
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
+            stop=decision.action is not Action.RECORD,
         )
     try:
         _audit(plan, decision, room, "backed up", backup.id)
     except BaseException:
         _start_again((backup,), room)
         raise
-    room.terminal.backed_up(backup)
+    if decision.action is not Action.RECORD:
+        room.terminal.backed_up(backup)
     return backup
 
 
@@ -382,6 +346,7 @@ def _audit(
                 {"kind": loss.kind.value, "name": loss.name, "size": loss.size, "why": loss.why}
                 for loss in plan.losses
             ],
+            "disputes": list(plan.disputes),
             "gaps": list(plan.gaps),
             "action": decision.action.value,
             "rule": decision.rule,

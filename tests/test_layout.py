@@ -24,7 +24,7 @@ ALLOWED = {
     "errors": set[str](),
     "__init__": set[str](),
 }
-EVERYWHERE = {"shim", "cli", "install", "__main__"}
+EVERYWHERE = {"shim", "survey", "cli", "install", "__main__"}
 
 PURE = ("command/", "loss/", "policy/decide.py", "policy/options.py")
 IMPURE_IMPORTS = {
@@ -43,7 +43,7 @@ HOT_PACKAGES = {"command/__init__.py", "loss/__init__.py", "edge/__init__.py"}
 ONLY_IMPORTERS = {
     "docker": {"edge/wire.py"},
     "questionary": {"edge/terminal.py"},
-    "rich": {"edge/terminal.py"},
+    "rich": {"edge/terminal.py", "edge/progress.py"},
     "prompt_toolkit": {"edge/terminal.py"},
 }
 

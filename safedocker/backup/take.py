@@ -63,6 +63,7 @@ class Occasion:
 
 def take(
     plan: Plan,
+    losses: tuple[Loss, ...],
     engine: Engine,
     store: FolderStore,
     *,
@@ -74,20 +75,22 @@ def take(
     stop: bool = True,
     reserve: int = RESERVE,
 ) -> Backup:
-    """Back up everything the plan would take; return it once it is verified and committed.
+    """Back up `losses` of the plan; return it once it is verified and committed.
 
     The plan's `stops` are stopped first, and stay so on success (`backup.stopped`). When anything
     fails they run again, the draft is gone, and NoBackup is raised; Interrupted and
-    KeyboardInterrupt pass through as they are. `now` is UTC, `reserve` bytes that stay free.
+    KeyboardInterrupt pass through as they are. Without `stop` nobody is stopped: for volumes
+    that are empty, and what can be made again from its definition. `now` is UTC, `reserve` bytes
+    that stay free.
     """
     occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project)
-    stops = plan.stops if stop else ()
-    return keep(plan.losses, stops, engine, store, occasion, progress, now, reserve)
+    stops = plan.stops if stop else None
+    return keep(losses, stops, engine, store, occasion, progress, now, reserve)
 
 
 def keep(
     losses: tuple[Loss, ...],
-    stops: tuple[str, ...],
+    stops: tuple[str, ...] | None,
     engine: Engine,
     store: FolderStore,
     occasion: Occasion,
@@ -95,7 +98,7 @@ def keep(
     now: datetime.datetime,
     reserve: int = RESERVE,
 ) -> Backup:
-    """As `take`, for losses that no plan names."""
+    """As `take`, for losses that no plan names; `stops` None: whoever runs with them may go on."""
     try:
         return _Taking(losses, stops, engine, store, occasion, progress, now, reserve).run()
     except (NoBackup, Interrupted):
@@ -123,7 +126,7 @@ class _Taking:
     def __init__(
         self,
         losses: tuple[Loss, ...],
-        stops: tuple[str, ...],
+        stops: tuple[str, ...] | None,
         engine: Engine,
         store: FolderStore,
         occasion: Occasion,
@@ -132,7 +135,8 @@ class _Taking:
         reserve: int,
     ) -> None:
         self._losses = losses
-        self._stops = stops
+        self._live = stops is None
+        self._stops = stops or ()
         self._engine = engine
         self._store = store
         self._occasion = occasion
@@ -152,7 +156,8 @@ class _Taking:
         running = tuple(one for one in containers if one.running)
         stopping = tuple(one for one in running if one.id in self._stops)
         _check_stoppable(stopping)
-        _check_cold(self._losses, [one for one in running if one not in stopping])
+        if not self._live:
+            _check_cold(self._losses, [one for one in running if one not in stopping])
         self._check_room()
         claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
         draft = self._store.begin(claim)
@@ -177,7 +182,7 @@ class _Taking:
         for number, loss in enumerate(self._losses, 1):
             way = ways.choose(loss)
             kept.append((loss, way, self._keep_one(draft, loss, way, f"volume-{number}")))
-        if self._cold_volumes() != before:
+        if not self._live and self._cold_volumes() != before:
             raise NoBackup(
                 "a volume was changed or replaced while it was being copied: nothing was removed",
                 "stop whoever uses it, and type the command again",
@@ -237,7 +242,8 @@ class _Taking:
         """
         volumes, containers = self._engine.snapshot()
         _check_there(self._losses, volumes)
-        _check_cold(self._losses, [one for one in containers if one.running])
+        if not self._live:
+            _check_cold(self._losses, [one for one in containers if one.running])
         return {loss.name: volumes[loss.name] for loss in self._losses}
 
     def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
@@ -301,7 +307,7 @@ def _part(
     stopped: tuple[Stopped, ...],
     check: CrossCheck,
 ) -> Part:
-    consistency, reached = _consistency(loss, containers, stopped)
+    consistency, reached = _consistency(loss, containers, stopped, kept)
     if kept.file is None:
         consistency, reached = Consistency.DEFINITION, "only the definition was kept"
     return Part(
@@ -328,8 +334,17 @@ def _part(
 
 
 def _consistency(
-    loss: Loss, containers: Iterable[Container], stopped: tuple[Stopped, ...]
+    loss: Loss, containers: Iterable[Container], stopped: tuple[Stopped, ...], kept: ways.Kept
 ) -> tuple[Consistency, str]:
+    live = [
+        one.name
+        for one in users(loss.name, containers)
+        if one.running and one.id not in {each.id for each in stopped}
+    ]
+    if live and kept.inventory is not None and kept.inventory.entries > 1:
+        return Consistency.LIVE, f"{', '.join(live)} went on running with it"
+    if live:
+        return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
     ids = {one.id for one in users(loss.name, containers)}
     own = [one for one in stopped if one.id in ids]
     if not own:

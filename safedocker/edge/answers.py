@@ -76,6 +76,8 @@ def container(found: Mapping[str, Any]) -> Container:
         mounts=tuple(map(mount, mappings(found, "Mounts"))),
         state=state,
         aliases=tuple(name for name in names if "/" in name),
+        created=float(created) if isinstance(created := found.get("Created"), int) else 0.0,
+        image_id=text(found, "ImageID"),
     )
 
 

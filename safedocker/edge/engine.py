@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import json
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from safedocker.edge import answers
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
+from safedocker.edge.layer import look_into_layer
 from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
@@ -237,6 +239,20 @@ class Engine:
                 inside.walk(chunks, tally, lambda: time.monotonic() < walk_end)
             recognised = inside.recognise(has, read)
         return tally, inside.content(tally, recognised)
+
+    def look_into_layers(self, ids: Sequence[str], seconds: float) -> dict[str, Look]:
+        """Look into what containers wrote outside their mounts, by id, within `seconds` for all."""
+        waves = max(1.0, len(ids) / LOOKERS)
+        with concurrent.futures.ThreadPoolExecutor(LOOKERS) as pool:
+            looks = pool.map(lambda id_: look_into_layer(self._wire, id_, seconds / waves), ids)
+            return dict(zip(ids, looks, strict=True))
+
+    def dangling(self) -> frozenset[str]:
+        """Return the names of the volumes that, by the engine's own count, nobody uses."""
+        filters = {"filters": json.dumps({"dangling": ["true"]})}
+        found = self._wire.json("GET", "/volumes", "list its unused volumes", filters)
+        volumes = answers.mappings(answers.mapping(found), "Volumes")
+        return frozenset(answers.text(one, "Name") for one in volumes)
 
     # moving bytes
 

@@ -14,15 +14,16 @@ import os
 import signal
 import sys
 import termios
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from safedocker.edge import wording
+from safedocker.edge import wording, wording_backup
+from safedocker.edge.progress import Bar
 from safedocker.edge.wording import clean
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Holds
+from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
     from questionary import Question
@@ -30,13 +31,11 @@ if TYPE_CHECKING:
 
     from safedocker.backup.manifest import Backup
     from safedocker.backup.store import Abandoned
-    from safedocker.backup.take import Progress, Stage
+    from safedocker.backup.take import Progress
     from safedocker.loss.plan import Plan
     from safedocker.policy.decide import Decision
     from safedocker.policy.options import Caller
 
-PATIENCE = 1.0  # seconds of work before a progress bar shows
-_REDRAW = 0.1  # seconds
 TRIES = 3  # how often a person may mistype
 _INDENT = 2
 _GAP = 2  # between columns
@@ -76,8 +75,11 @@ class Terminal:
         self.preview(plan, caller=caller)
         with _controlling_terminal() as line:
             try:
-                answer = _choose(line, plan)
-                if answer is Answer.WITHOUT and not _typed(line, decision.challenge):
+                answer = _choose(line, plan, decision)
+                gives_up = answer is Answer.WITHOUT and not _only_paths(decision)
+                if answer is Answer.BACK_UP and decision.unprotected:
+                    gives_up = True  # the rest goes without one
+                if gives_up and not _typed(line, decision.challenge):
                     return Answer.CANCEL
             except EOFError:
                 return Answer.CANCEL
@@ -85,15 +87,22 @@ class Terminal:
 
     def ways_on(self, plan: Plan, decision: Decision | None = None) -> str:
         """After a refusal: what to do instead, a line each."""
-        return wording.ways_on(plan, decision.rule if decision else "nobody-to-ask")
+        if decision is None:
+            return wording.ways_on(plan, "nobody-to-ask")
+        return wording.ways_on(plan, decision.rule, decision.unprotected)
+
+    def hint(self, plan: Plan) -> None:
+        """Say in one line what a command leaves behind; only at a terminal."""
+        if self.can_ask and (told := wording.hint(plan)):
+            self.note(told)
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[Progress]:
         """Give what a backup reports to; a bar shows on a terminal, after PATIENCE seconds."""
         if not _is_terminal(sys.stderr):
-            yield _ignore
+            yield lambda _stage, _volume, _done, _total: None
             return
-        bar = _Bar(_console(sys.stderr))
+        bar = Bar(_console(sys.stderr))
         try:
             yield bar.report
         finally:
@@ -110,7 +119,7 @@ class Terminal:
 
     def interrupted_backup(self, found: Abandoned) -> None:
         """Tell of an earlier backup whose process was killed, and what it may have left stopped."""
-        for line in wording.abandoned(found):
+        for line in wording_backup.abandoned(found):
             self.note(line)
 
     def note(self, text: str) -> None:
@@ -194,31 +203,34 @@ def _draw(
     console.print()
     console.print(Text(wording.headline(plan), style=_weight(plan)))
     groups = wording.by_project(plan)
-    rows = {loss.name: wording.cells(loss, now) for loss in plan.losses}
-    widths = _widths(list(rows.values()), console.width)
-    if widths and plan.losses:
-        console.print(_row(wording.TITLES, widths, *_DIM))
+    shown = wording.listed(plan)
+    titles = wording.titles(shown)
+    rows = {(loss.kind, loss.name): wording.cells(loss, now) for loss in shown}
+    widths = _widths(titles, list(rows.values()), console.width)
+    if widths and shown:
+        console.print(_row(titles, widths, *_DIM))
     for project, losses in groups.items():
         if len(groups) > 1:
             of = f"project {clean(project)}" if project else "no project"
             console.print(Text(f"  {of}: {wording.summary(losses)}", style="bold"))
         for loss in losses:
+            row = rows[loss.kind, loss.name]
             if widths:
-                console.print(_row(rows[loss.name], widths, *_NAMED))
+                console.print(_row(row, widths, *_NAMED))
             else:
-                _stacked(console, rows[loss.name])
+                _stacked(console, row)
     console.print()
     _block(console, wording.tail(plan))
 
 
-def _widths(rows: list[wording.Cells], width: int) -> tuple[int, ...]:
+def _widths(titles: wording.Cells, rows: list[wording.Cells], width: int) -> tuple[int, ...]:
     """The columns' widths, or () where a terminal of that width can't hold them side by side.
 
     The last column may go on in the next line, the others not.
     """
     from rich.cells import cell_len
 
-    columns = zip(wording.TITLES, *rows, strict=True)
+    columns = zip(titles, *rows, strict=True)
     *fixed, last = (max(map(cell_len, column)) for column in columns)
     left = width - _INDENT - sum(fixed) - _GAP * len(fixed)
     return (*fixed, min(last, left)) if left >= min(last, _LAST_COLUMN) else ()
@@ -247,11 +259,16 @@ def _stacked(console: Console, cells: wording.Cells) -> None:
 
 
 def _weight(plan: Plan) -> str:
-    holds = any(loss.holds in {Holds.DATA, Holds.UNKNOWN} for loss in plan.losses)
+    holds = any(loss.holds in {Holds.DATA, Holds.UNKNOWN} for loss in wording.listed(plan))
     return "bold red" if holds else "bold"
 
 
-_STYLES = {"engine:": "bold yellow", "not known:": "bold yellow", "safer:": "green"}
+_STYLES = {
+    "engine:": "bold yellow",
+    "not known:": "bold yellow",
+    "in doubt:": "bold red",
+    "safer:": "green",
+}
 
 
 def _block(console: Console, lines: Sequence[tuple[str, RenderableType]], indent: int = 0) -> None:
@@ -332,21 +349,38 @@ def _controlling_terminal() -> Iterator[TextIO]:
             line.detach()
 
 
-def _choose(line: TextIO, plan: Plan) -> Answer:
+def _only_paths(decision: Decision) -> bool:
+    """Is nothing in question but host paths that Docker would make? Then nothing is deleted."""
+    asked = decision.unprotected
+    return (
+        bool(asked)
+        and not decision.protected
+        and all(loss.kind is Kind.BIND_SOURCE for loss in asked)
+    )
+
+
+def _choose(line: TextIO, plan: Plan, decision: Decision) -> Answer:
     """Let the person pick. With gaps there is nothing that a backup would be sure to hold."""
     import questionary
     from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
 
+    paths = _only_paths(decision) and not plan.gaps
+    on = "Go on, Docker makes the path" if paths else "Go on without a backup"
     choices = [
-        questionary.Choice("Go on without a backup", Answer.WITHOUT),
+        questionary.Choice(on, Answer.WITHOUT),
         questionary.Choice("Cancel", Answer.CANCEL),
     ]
     first = Answer.CANCEL
     if plan.gaps:
         print("A backup can't protect what is not known, so none is offered.", file=sys.stderr)
-    else:
-        first = Answer.BACK_UP
-        choices.insert(0, questionary.Choice("Back up, then go on", Answer.BACK_UP))
+    elif decision.protected:
+        first = Answer.BACK_UP if not decision.unprotected else Answer.CANCEL
+        offer = "Back up, then go on"
+        if decision.unprotected:
+            offer = "Back up what can be, then go on; the rest goes for good"
+        choices.insert(0, questionary.Choice(offer, Answer.BACK_UP))
+    elif not paths:
+        print("No backup can hold what would go, so none is offered.", file=sys.stderr)
     question = questionary.select(
         "What now?",
         choices=choices,
@@ -436,59 +470,3 @@ def _run(question: Question) -> Any:
     finally:
         for number in ours:
             signal.signal(number, before[number])
-
-
-# progress
-
-
-def _ignore(_stage: Stage, _volume: str, _done: int, _total: int | None) -> None:
-    return
-
-
-class _Bar:
-    """A bar that shows itself after PATIENCE seconds. `report` is a Progress."""
-
-    def __init__(self, console: Console) -> None:
-        from rich import progress
-
-        self._bar = progress.Progress(
-            progress.SpinnerColumn("line"),
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(bar_width=20),
-            progress.TextColumn("{task.fields[amount]}", markup=False),
-            progress.TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            auto_refresh=False,
-        )
-        self._task = self._bar.add_task("backup", total=None, amount="")
-        self._at: tuple[Stage | None, str] = (None, "")
-        self._closed = threading.Event()
-        self._drawer = threading.Thread(target=self._draw, daemon=True)
-        self._drawer.start()
-
-    def report(self, stage: Stage, volume: str, done: int, total: int | None) -> None:
-        """Take in where the backup is. The stream has headers too: `done` may pass `total`."""
-        if self._at != (stage, volume):
-            self._at = (stage, volume)
-            self._bar.reset(self._task, total=None)
-        amount = Bytes(done) if done else ""
-        self._bar.update(
-            self._task,
-            description=f"{stage.value} {wording.short(volume)}",
-            completed=min(done, total) if total else done,
-            total=total or None,
-            amount=f"{amount} of {Bytes(total)}" if amount and total and done < total else amount,
-        )
-
-    def close(self) -> None:
-        """Take the bar away. No thread is left: exec follows."""
-        self._closed.set()
-        self._drawer.join()
-
-    def _draw(self) -> None:
-        if self._closed.wait(PATIENCE):
-            return
-        with self._bar:
-            while not self._closed.wait(_REDRAW):
-                self._bar.refresh()

@@ -5,14 +5,13 @@ Nothing is printed here.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,9 +19,6 @@ from safedocker.loss.facts import Bytes, Holds
 from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
-    from safedocker.backup.manifest import Backup, Part
-    from safedocker.backup.store import Abandoned
-    from safedocker.backup.undo import Restored
     from safedocker.command.parse import Command
     from safedocker.loss.plan import Loss, Plan
     from safedocker.policy.options import Caller
@@ -45,7 +41,36 @@ class Cells(NamedTuple):
     kind: str
 
 
-TITLES = Cells("VOLUME", "SIZE", "CONTENT", "LAST WRITE", "KIND")
+# What is told in a line of its own below the list: it stays, or can be had again.
+ASIDE = {
+    Kind.DETACHED_VOLUME: "left behind",
+    Kind.SERVICE: "service",
+    Kind.IMAGE: "image",
+    Kind.BUILD_CACHE: "build cache",
+}
+_PLURALS = {
+    Kind.SECRET: "secrets",
+    Kind.SWARM: "swarms",
+    Kind.LAYER: "container layers",
+    Kind.FILE: "files",
+    Kind.PLUGIN: "plugins",
+    Kind.CONFIG: "configs",
+    Kind.CONTEXT: "contexts",
+    Kind.IMAGE: "images",
+    Kind.SERVICE: "services",
+    Kind.BUILD_CACHE: "records of build cache",
+}
+
+
+def titles(losses: Sequence[Loss]) -> Cells:
+    """The heads of the columns."""
+    only_volumes = all(loss.kind.is_volume for loss in losses)
+    return Cells("VOLUME" if only_volumes else "WHAT", "SIZE", "CONTENT", "LAST WRITE", "KIND")
+
+
+def listed(plan: Plan) -> tuple[Loss, ...]:
+    """The losses that have a row of their own."""
+    return tuple(loss for loss in plan.losses if loss.kind not in ASIDE)
 
 
 def head(plan: Plan, caller: Caller | None) -> list[tuple[str, str]]:
@@ -65,23 +90,49 @@ def head(plan: Plan, caller: Caller | None) -> list[tuple[str, str]]:
 
 def headline(plan: Plan) -> str:
     """The one line that must be read."""
-    if not plan.losses:
-        return "What would be deleted is not known" if plan.gaps else "Nothing would be deleted"
+    made = [loss for loss in plan.losses if loss.kind is Kind.BIND_SOURCE]
+    written = [loss for loss in plan.losses if loss.kind is Kind.FILE]
+    apart = {Kind.BIND_SOURCE, Kind.FILE, Kind.DETACHED_VOLUME}
+    gone = [loss for loss in plan.losses if loss.kind not in apart]
     of = f" of project {clean(plan.project)}" if plan.project else ""
-    return f"Would delete {summary(plan.losses, of)}"
+    told = []
+    if gone:
+        told.append(f"delete {summary(gone, of)}")
+    if written:
+        told.append(f"overwrite {summary(written)}")
+    if made:
+        told.append(f"make {count(len(made), 'host path')}{of} that should be there")
+    if told:
+        return f"Would {', and '.join(told)}"
+    return "What would be deleted is not known" if plan.gaps else "Nothing would be deleted"
 
 
 def summary(losses: Sequence[Loss], of: str = "") -> str:
-    """ "2 volumes, 1.2 GB"; unknown sizes make it "more than 1.2 GB"."""
-    named = count(len(losses), "volume") + of
+    """ "2 volumes, 1.2 GB and 1 container layer"; unknown sizes make it "more than 1.2 GB"."""
+    told = []
+    volumes = [loss for loss in losses if loss.kind.is_volume]
+    if volumes:
+        told.append(f"{count(len(volumes), 'volume')}{of}, {_weight(volumes)}")
+        told[-1] = told[-1].replace(", of unknown", " of unknown")
+    for kind, plural in _PLURALS.items():
+        found = [loss for loss in losses if loss.kind is kind]
+        if not found:
+            continue
+        known = [loss for loss in found if loss.size is not None or loss.holds is Holds.EMPTY]
+        weight = f", {_weight(found)}" if len(known) == len(found) else ""
+        told.append(f"{count(len(found), kind.value, plural)}{'' if told else of}{weight}")
+    return " and ".join(told)
+
+
+def _weight(losses: Sequence[Loss]) -> str:
     weighed = [loss for loss in losses if loss.holds not in {Holds.EMPTY, Holds.ELSEWHERE}]
     if not weighed:
         nothing = all(loss.holds is Holds.EMPTY for loss in losses)
-        return f"{named}, {'empty' if nothing else 'and no data'}"
+        return "empty" if nothing else "and no data"
     least = sum(loss.at_least if loss.size is None else loss.size for loss in weighed)
     if all(loss.size is not None for loss in weighed):
-        return f"{named}, {Bytes(least)}"
-    return f"{named}, more than {Bytes(least)}" if least else f"{named} of unknown size"
+        return str(Bytes(least))
+    return f"more than {Bytes(least)}" if least else "of unknown size"
 
 
 def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
@@ -91,10 +142,11 @@ def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
     """
     groups: dict[str | None, list[Loss]] = {}
     for loss in sorted(
-        plan.losses,
+        listed(plan),
         key=lambda loss: (
             not (loss.project or plan.project),
             loss.project or plan.project or "",
+            not loss.kind.is_volume,
             loss.holds in {Holds.EMPTY, Holds.ELSEWHERE},
             loss.size is not None,
             -loss.at_least if loss.size is None else -loss.size,
@@ -105,25 +157,46 @@ def by_project(plan: Plan) -> dict[str | None, list[Loss]]:
 
 
 def cells(loss: Loss, now: datetime.datetime) -> Cells:
-    """A loss in the columns of TITLES. `now` is UTC."""
+    """A loss in the columns of `titles`. `now` is UTC."""
     name = short(loss.name)
     kind = _kind(loss)
+    if loss.kind in _PLAIN:
+        return Cells(name, "-", _PLAIN[loss.kind], "-", kind)
+    if loss.holds is Holds.EMPTY and loss.in_memory:
+        return Cells(name, "0 B", f"{loss.in_memory}, in memory", "-", kind)
     if loss.holds is Holds.EMPTY:
         return Cells(name, "0 B", "empty", "-", kind)
     if loss.holds is Holds.ELSEWHERE:
-        where = clean(loss.volume.elsewhere or "another place")
+        elsewhere = loss.volume.elsewhere if loss.volume else None
+        where = clean(elsewhere or "another place")
         return Cells(name, "-", "a reference", "-", f"{kind}; the data at {where} stays")
     if loss.size is not None:
         known = str(Bytes(loss.size))
     else:
         known = f"more than {Bytes(loss.at_least)}" if loss.at_least else "unknown"
     content = clean(loss.content) or ("data" if loss.holds is Holds.DATA else "unknown")
-    written = ago(loss.last_write, now) if loss.last_write else "unknown"
+    if loss.kind.is_volume:
+        written = ago(loss.last_write, now) if loss.last_write else "unknown"
+    else:
+        written = "-"
     return Cells(name, known, content, written, kind)
+
+
+# What has neither size nor contents that could be looked at.
+_PLAIN = {
+    Kind.SECRET: "can't be read back",
+    Kind.SWARM: "can't be read back",
+    Kind.BIND_SOURCE: "not there",
+    Kind.PLUGIN: "can be installed again",
+    Kind.CONFIG: "its definition is kept",
+    Kind.CONTEXT: "its definition is kept",
+}
 
 
 def _kind(loss: Loss) -> str:
     """ "named, used by web, db"; of an anonymous volume whose place is known, just that."""
+    if not loss.kind.is_volume:
+        return clean(f"{loss.kind.value}; {loss.why}")
     anonymous = loss.kind is Kind.ANONYMOUS_VOLUME
     if anonymous and len(loss.used_by) == 1 and loss.why.startswith("anonymous volume of"):
         return clean(loss.why)
@@ -154,7 +227,16 @@ def tail(plan: Plan) -> list[tuple[str, str]]:
     ]
     if len(plan.stays) > STAYS_SHOWN:
         lines.append(("stays:", f"and {len(plan.stays) - STAYS_SHOWN} more"))
+    for kind, told in ASIDE.items():
+        found = [loss for loss in plan.losses if loss.kind is kind]
+        lines += [
+            ("also:", f"{told} {short(loss.name)} ({clean(loss.why)})")
+            for loss in found[:STAYS_SHOWN]
+        ]
+        if len(found) > STAYS_SHOWN:
+            lines.append(("also:", f"{told}: {len(found) - STAYS_SHOWN} more"))
     lines += [("not known:", clean(gap)) for gap in plan.gaps]
+    lines += [("in doubt:", clean(dispute)) for dispute in plan.disputes]
     if plan.safer:
         lines.append(("safer:", f"`{clean(plan.safer)}` keeps the volumes"))
     return lines
@@ -178,7 +260,9 @@ def as_json(plan: Plan) -> dict[str, object]:
             {
                 "kind": loss.kind.value,
                 "name": loss.name,
+                "id": loss.id or None,
                 "why": loss.why,
+                "remedy": loss.remedy.value,
                 "used_by": list(loss.used_by),
                 "project": loss.project,
                 "holds": loss.holds.value,
@@ -191,157 +275,59 @@ def as_json(plan: Plan) -> dict[str, object]:
         ],
         "stays": [{"name": one.name, "why": one.why} for one in plan.stays],
         "gaps": list(plan.gaps),
+        "disputes": list(plan.disputes),
         "stops": list(plan.stops),
         "safer": plan.safer or None,
     }
 
 
-def facts(backup: Backup) -> list[tuple[str, str]]:
-    """What a manifest says of the whole."""
-    engine = backup.engine
-    return [
-        ("backup", backup.id),
-        ("taken", f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, read back and compared"),
-        ("before", shlex.join(backup.argv)),
-        ("in folder", backup.cwd),
-        ("called by", backup.caller),
-        ("engine", f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}"),
-        ("project", backup.project or "-"),
-        ("stopped", ", ".join(one.name for one in backup.stopped) or "no container"),
-        ("size", f"{Bytes(backup.data_bytes)}, stored {Bytes(backup.stored_bytes)}"),
-        ("written by", f"safedocker {backup.safedocker}, form {backup.form}"),
-    ]
-
-
-def part_facts(part: Part) -> list[tuple[str, str]]:
-    """What it says of one volume."""
-    told = [
-        ("volume", part.name),
-        ("kind", part.kind.value),
-        ("content", part.content or "unknown"),
-        ("driver", " ".join((part.driver, *(f"{k}={v}" for k, v in part.options.items())))),
-        ("labels", ", ".join(f"{key}={value}" for key, value in part.labels.items()) or "none"),
-        *(
-            ("used by", f"{use.container} ({use.image}) at {use.target}" + _was(use.running))
-            for use in part.used_by
-        ),
-        ("consistency", f"{part.consistency.sentence} ({part.reached})"),
-    ]
-    held = part.inventory
-    if held is not None:
-        told += [
-            (
-                "holds",
-                f"{held.bytes} bytes; {count(held.files, 'file')}, "
-                f"{count(held.directories, 'directory', 'directories')}, "
-                f"{count(held.links, 'link')}, {count(held.others, 'other')}",
-            ),
-            ("root", f"owner {held.root_uid}:{held.root_gid}, mode {held.root_mode:04o}"),
-            ("compared", part.cross_check.sentence),
-        ]
-    if part.file is not None:
-        told.append(("file", f"{part.file.name}, {part.file.bytes} bytes, {part.file.sha256}"))
-    told.append(("not kept", ", ".join(part.not_kept) or "nothing"))
-    return told
-
-
-def _was(running: bool) -> str:
-    return ", was running" if running else ""
-
-
-def ways_on(plan: Plan, rule: str) -> str:
+def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:
     """After a refusal by a rule of policy: what to do instead, a line each."""
     ways = []
     if plan.safer:
         ways.append(f"to keep the volumes: {clean(plan.safer)}")
+    paths = [loss.name for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
+    if paths:
+        ways.append(f"to make the path yourself first: mkdir -p {clean(shlex.join(paths))}")
     if plan.gaps:
         ways.append("no backup can protect what is not known, so none was taken")
-    elif rule == "nobody-to-ask":
+    elif unprotected and rule == "nobody-to-ask" and len(paths) < len(unprotected):
+        ways.append("no backup can hold " + ", ".join(_told(loss) for loss in unprotected))
+    elif rule == "nobody-to-ask" and not paths:
         line = command_line(plan.command)
         ways.append(f"to back up first and go on: SAFEDOCKER_MODE=backup {line}")
     if rule == "nobody-to-ask":
         ways.append("to be asked: have a person type it at a terminal")
-    elif rule == "unknown-loss":
+    elif rule in {"unknown-loss", "not-protectable"}:
         ways.append("to be asked: have a person type it at a terminal, with SAFEDOCKER_MODE=ask")
     elif rule == "mode-deny":
         ways.append("to go on all the same: whoever set mode deny has to lift it")
+    elif rule == "engine-disagrees":
+        ways.append("look first: docker ps -a --no-trunc, and the engine's log")
     return "\n".join(ways)
 
 
-def abandoned(found: Abandoned) -> Iterator[str]:
-    """Of a backup whose process was killed: which it was, and how to start what it had stopped."""
-    of = f" before `{shlex.join(found.argv)}`" if found.argv else ""
-    when = f" at {_local(found.at)}" if found.at else ""
-    yield f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
-    if found.stopped:
-        names = " ".join(one.name for one in found.stopped)
-        on = f" on the engine {found.engine}" if found.engine else ""
-        yield f"it had stopped containers{on}; to start them: docker start {names}"
+def _told(loss: Loss) -> str:
+    return f"the {loss.kind.value} {short(loss.name)}"
 
 
-def _local(at: str) -> str:
-    with contextlib.suppress(ValueError):
-        return f"{datetime.datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
-    return at
-
-
-def done(backup: Backup, restored: Restored) -> Iterator[str]:
-    """What an undo did, a line each."""
-    yield f"put back {count(len(restored.volumes), 'volume')} from {backup.id}:"
-    for one in restored.volumes:
-        name = short(one.name)
-        if one.name != one.part.name:
-            name += f" (was {short(one.part.name)})"
-        yield f"  {name}: {one.step.value}; {_holds(one.part)}"
-    if restored.saved:
-        yield f"what was replaced is in the backup {restored.saved.id}"
-    yield from restored.notes
-
-
-def _holds(part: Part) -> str:
-    if part.inventory is None:
-        return "the definition only: its data lies elsewhere"
-    files = count(part.inventory.files, "file")
-    what = f"{part.content}, " if part.content else ""
-    return f"{what}{Bytes(part.inventory.bytes)} in {files}, compared equal"
-
-
-def start_again(
-    backup: Backup, restored: Restored, command: Command | None, *, here: bool
-) -> Iterator[str]:
-    """What to type next: the project's `up`, and how to mount what no project will find.
-
-    `command` is the one before which the backup was taken, `here` whether its folder is this one.
-    """
-    lone = restored.volumes
-    if command is not None and command.path[:1] == ("compose",):
-        lone = tuple(one for one in lone if _anonymous(one.part) or one.name != one.part.name)
-    if command is not None and len(lone) < len(restored.volumes):
-        up = shlex.join((command.program, *command.prefix, "up", "-d"))
-        place = "" if here else f"cd {shlex.quote(backup.cwd)} && "
-        yield f"to start the project again: {place}{up}"
-        if "-" in command.project_values("file"):
-            yield "its Compose file came on standard input: give it there again"
-    for one in lone:
-        for use in one.part.used_by:
-            yield f"to mount {short(one.name)} as {use.container} had it: " + shlex.join(
-                ("docker", "run", "-v", f"{one.name}:{use.target}", use.image)
-            )
-        if _anonymous(one.part) and one.name == one.part.name:
-            yield (
-                f"to give {short(one.name)} a name: {own_command()} undo "
-                f"{backup.id} --volume {to_type(one.name)} --as NAME"
-            )
-
-
-def _anonymous(part: Part) -> bool:
-    return part.kind is Kind.ANONYMOUS_VOLUME
-
-
-def held(part: Part) -> str:
-    """A volume of a backup in a list: its name, and what is in it."""
-    return f"{short(part.name)} ({part.content})" if part.content else short(part.name)
+def hint(plan: Plan) -> str:
+    """One line about anonymous volumes that stay without a container; "" where none holds data."""
+    left = [
+        loss
+        for loss in plan.losses
+        if loss.kind is Kind.DETACHED_VOLUME and loss.holds is Holds.DATA
+    ]
+    if not left:
+        return ""
+    first = left[0]
+    what = f"{clean(first.content)}, " if first.content not in {"", "files"} else ""
+    size = Bytes(first.at_least if first.size is None else first.size)
+    more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+    return (
+        f"left without a container: {short(first.name)} ({what}{size}; {clean(first.why)}){more}; "
+        "a later prune may remove it"
+    )
 
 
 def to_type(challenge: str) -> str:

@@ -8,22 +8,10 @@ from dataclasses import dataclass
 
 from safedocker.command.parse import Clients, Command, parse
 from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, DryRun, Facts, Model
+from safedocker.loss.removal import Removed
 
 PLAIN = "--progress=plain"  # a rehearsal with the person's --progress=quiet would say nothing
 DRY_RUN_SINCE = (2, 26)  # the first Compose whose --dry-run was seen to change nothing
-
-
-@dataclass(frozen=True)
-class Removed:
-    """The containers a command removes: with their anonymous volumes, and without."""
-
-    with_volumes: tuple[Container, ...]
-    without_volumes: tuple[Container, ...]
-
-    @property
-    def all(self) -> tuple[Container, ...]:
-        """Both, those removed with their volumes first."""
-        return self.with_volumes + self.without_volumes
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,17 @@ class EngineIdentity:
 
 
 @dataclass(frozen=True)
+class HostPath:
+    """A path of the engine's host that a container mounts, and that Docker makes when it starts
+    the container, if it is not there."""
+
+    source: str  # absolute
+    target: str
+    of: str  # the service's or the container's name; "" for the one that is about to be made
+    image: str = ""  # as the container names it; its file at `target` tells what was meant
+
+
+@dataclass(frozen=True)
 class Mount:
     """What is mounted in a container: a volume, a folder of the host, a tmpfs."""
 
@@ -68,6 +79,9 @@ class Container:
     aliases: tuple[str, ...] = ()  # its further names, as legacy links make them: "parent/alias"
     auto_remove: bool | None = None  # None: not inspected
     inspected: bool = False
+    created: float = 0.0  # seconds since the epoch, by the engine's clock
+    image_id: str = ""
+    binds: tuple[HostPath, ...] = ()  # host paths that its start would make; once inspected
 
     @property
     def project(self) -> str | None:
@@ -132,6 +146,80 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Overwritten:
+    """A file or a folder that stands where something is copied to."""
+
+    place: str  # "web:/data/dump.sql", or a path of this machine
+    size: int | None  # bytes; None: unknown
+    content: str = ""  # a database's name, where one is recognised
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image, or what is left of one under no name."""
+
+    id: str
+    names: tuple[str, ...]  # "postgres:15"; () for a dangling one
+    size: int  # bytes
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0.0  # seconds since the epoch
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin of the engine's."""
+
+    name: str
+    enabled: bool
+
+
+@dataclass(frozen=True)
+class SwarmItem:
+    """A secret, a config or a node: what the swarm keeps under an id and a name."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of the swarm."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+    replicas: int | None  # None: global, or a job
+    secrets: tuple[str, ...]  # ids of those it uses
+    configs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a service's container."""
+
+    id: str
+    service: str  # the service's id
+    slot: int
+    node: str  # the node's id
+    container: str  # the container's id, "" before it has one
+    state: str  # "running", "shutdown", ...
+
+
+@dataclass(frozen=True)
+class Swarm:
+    """What this engine's swarm holds. Only a manager can tell."""
+
+    node: str  # this node's id
+    manager: bool
+    managers: int  # how many there are; 0 where this node can't tell
+    services: tuple[Service, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    secrets: tuple[SwarmItem, ...] = ()
+    configs: tuple[SwarmItem, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelVolume:
     """A volume of a Compose file after Compose's own resolution."""
 
@@ -178,4 +266,12 @@ class Facts:
         tuple[str, str], ...
     ] = ()  # config.json's, as far as this client sends them
     remove_orphans: bool = False  # COMPOSE_REMOVE_ORPHANS, as this Compose reads it
+    dangling: frozenset[str] | None = None  # volumes that the engine says nobody uses
+    paths: tuple[HostPath, ...] = ()  # those that containers which start will mount
+    missing: Mapping[str, bool | None] = field(default_factory=dict)  # by source; None: unknown
+    overwritten: tuple[Overwritten, ...] = ()
+    swarm: Swarm | None = None  # None: not in a swarm, or not asked
+    images: tuple[Image, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
+    contexts: tuple[str, ...] = ()  # those of the client's configuration
     gaps: tuple[str, ...] = field(default=())  # what could not be found out: read as the worst case

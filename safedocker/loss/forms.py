@@ -16,21 +16,44 @@ if TYPE_CHECKING:
 class Reach(enum.Enum):
     """What a form takes, named by how the engine or Compose chooses it."""
 
-    NAMED = "what the operands address, and under -v the containers' anonymous volumes"
+    NAMED = "what the operands address, and what goes with it"
     UNUSED_VOLUMES = "volumes that no container refers to"
-    UNUSED_VOLUMES_AFTER_CONTAINERS = "the same, once the stopped containers are gone"
-    PROJECT_VOLUMES = "a Compose project's volumes, and its containers' anonymous ones"
-    ANONYMOUS_OF_PROJECT = "anonymous volumes of a Compose project's stopped containers"
+    STOPPED_CONTAINERS = "containers that do not run"
+    STOPPED_CONTAINERS_THEN_VOLUMES = "the same, then volumes that are unused without them"
+    ENDED_CONTAINERS = "containers started with --rm, which are removed when they end"
+    HOST_PATHS = "host paths that the new container mounts and that are not there"
+    HOST_PATHS_OF_CONTAINERS = "the same of containers that are started"
+    OVERWRITTEN = "files that are copied over"
+    PROJECT_DOWN = "a Compose project's containers, and under -v its volumes"
+    PROJECT_RM = "a Compose project's stopped containers, and under -v their anonymous volumes"
+    PROJECT_UP = "what Compose replaces or drops to reach the state in its files"
+    PROJECT_ENDED = "a Compose project's containers that were started with --rm"
+    SURPLUS_TASKS = "the tasks' containers that a smaller number of replicas leaves over"
+    STACKS = "what carries the stack's label"
+    SWARM = "all that this manager knows, if it is the last one"
+    CONTEXTS = "contexts of the client's configuration"
+    IMAGES = "images"
+    BUILD_CACHE = "build cache"
 
     @property
     def of_compose(self) -> bool:
         """Does Compose, not the docker client, choose what goes?"""
-        return self in {Reach.PROJECT_VOLUMES, Reach.ANONYMOUS_OF_PROJECT}
+        return self in _OF_COMPOSE
 
     @property
     def prunes(self) -> bool:
         """Does the API version change what goes?"""
-        return self in {Reach.UNUSED_VOLUMES, Reach.UNUSED_VOLUMES_AFTER_CONTAINERS}
+        return self in {Reach.UNUSED_VOLUMES, Reach.STOPPED_CONTAINERS_THEN_VOLUMES}
+
+    @property
+    def replaceable(self) -> bool:
+        """Can all that goes be pulled or built again?"""
+        return self in {Reach.IMAGES, Reach.BUILD_CACHE}
+
+
+_OF_COMPOSE = frozenset(
+    (Reach.PROJECT_DOWN, Reach.PROJECT_RM, Reach.PROJECT_UP, Reach.PROJECT_ENDED)
+)
 
 
 class Form(NamedTuple):
@@ -46,6 +69,10 @@ class Form(NamedTuple):
     source: str
 
 
+def _always(_command: Command) -> bool:
+    return True
+
+
 def _volumes(command: Command) -> bool:
     return command.on("volumes")
 
@@ -54,23 +81,29 @@ def _volumes_not_links(command: Command) -> bool:
     return command.on("volumes") and not command.on("link")
 
 
-def _volumes_for_real(command: Command) -> bool:
-    return command.on("volumes") and not _dry_run(command)
-
-
-def _always(_command: Command) -> bool:
-    return True
+def _not_links(command: Command) -> bool:
+    return not command.on("link")
 
 
 def _wanders(command: Command) -> bool:
     return operands.wanders(command)
 
 
-def _dry_run(command: Command) -> bool:
-    return command.on("dry-run")
+def _for_real(command: Command) -> bool:
+    return not command.on("dry-run")
 
 
+def _volumes_for_real(command: Command) -> bool:
+    return command.on("volumes") and not command.on("dry-run")
+
+
+def _mounts(command: Command) -> bool:
+    return any(name in {"volume", "mount"} for name, _ in command.flags)
+
+
+# The first row that fits is the command's.
 FORMS = (
+    # volumes
     Form(
         "volume-rm",
         ("volume", "rm"),
@@ -93,10 +126,29 @@ FORMS = (
         "system-prune-volumes",
         ("system", "prune"),
         _volumes,
-        Reach.UNUSED_VOLUMES_AFTER_CONTAINERS,
+        Reach.STOPPED_CONTAINERS_THEN_VOLUMES,
         "removes stopped containers first, then the volumes that are unused without them",
         "force",
         "docker/cli cli/command/system/prune.go",
+    ),
+    # containers
+    Form(
+        "system-prune",
+        ("system", "prune"),
+        _always,
+        Reach.STOPPED_CONTAINERS,
+        "removes stopped containers, unused networks and images, and build cache",
+        "force",
+        "docker/cli cli/command/system/prune.go",
+    ),
+    Form(
+        "container-prune",
+        ("container", "prune"),
+        _always,
+        Reach.STOPPED_CONTAINERS,
+        "removes stopped containers with all that they wrote outside their volumes",
+        "force",
+        "moby daemon/prune.go ContainersPrune",
     ),
     Form(
         "container-rm-volumes",
@@ -108,23 +160,238 @@ FORMS = (
         "moby daemon/mounts.go removeMountPoints",
     ),
     Form(
+        "container-rm",
+        ("container", "rm"),
+        _not_links,
+        Reach.NAMED,
+        "removes the containers with all that they wrote outside their volumes",
+        "",
+        "moby daemon/delete.go cleanupContainer",
+    ),
+    *(
+        Form(
+            f"container-{verb}",
+            ("container", verb),
+            _always,
+            Reach.ENDED_CONTAINERS,
+            "ends the containers; one that was started with --rm is removed then",
+            "",
+            "moby daemon/monitor.go handleContainerExit, autoRemove",
+        )
+        for verb in ("stop", "kill")
+    ),
+    Form(
+        "container-run",
+        ("container", "run"),
+        _mounts,
+        Reach.HOST_PATHS,
+        "starts a container; a host path that is not there is made, empty and root's",
+        "",
+        "moby volume/mounts/mounts.go Setup",
+    ),
+    *(
+        Form(
+            f"container-{verb}",
+            ("container", verb),
+            _always,
+            Reach.HOST_PATHS_OF_CONTAINERS,
+            "starts the containers; a host path that is not there is made, empty and root's",
+            "",
+            "moby volume/mounts/mounts.go Setup",
+        )
+        for verb in ("start", "restart")
+    ),
+    Form(
+        "container-cp",
+        ("container", "cp"),
+        _always,
+        Reach.OVERWRITTEN,
+        "writes over files of the same name, without asking",
+        "",
+        "docker/cli cli/command/container/cp.go",
+    ),
+    # Compose
+    Form(
         "compose-down-volumes",
         ("compose", "down"),
         _volumes_for_real,
-        Reach.PROJECT_VOLUMES,
+        Reach.PROJECT_DOWN,
         "removes the project's volumes; -v stands for --volumes here, not for verbose",
         "",
         "docker/compose pkg/compose/down.go ensureVolumesDown",
     ),
     Form(
+        "compose-down",
+        ("compose", "down"),
+        _for_real,
+        Reach.PROJECT_DOWN,
+        "removes the project's containers with all that they wrote outside their volumes",
+        "",
+        "docker/compose pkg/compose/down.go",
+    ),
+    Form(
         "compose-rm-volumes",
         ("compose", "rm"),
         _volumes_for_real,
-        Reach.ANONYMOUS_OF_PROJECT,
+        Reach.PROJECT_RM,
         "removes the anonymous volumes of the containers it removes",
         "force",
         "docker/compose pkg/compose/remove.go",
     ),
+    Form(
+        "compose-rm",
+        ("compose", "rm"),
+        _for_real,
+        Reach.PROJECT_RM,
+        "removes stopped containers with all that they wrote outside their volumes",
+        "force",
+        "docker/compose pkg/compose/remove.go",
+    ),
+    *(
+        Form(
+            f"compose-{verb}",
+            ("compose", verb),
+            _for_real,
+            Reach.PROJECT_UP,
+            sentence,
+            "",
+            source,
+        )
+        for verb, sentence, source in (
+            (
+                "up",
+                "replaces containers whose definition changed, and makes missing host paths",
+                "docker/compose pkg/compose/convergence.go",
+            ),
+            (
+                "create",
+                "replaces containers whose definition changed",
+                "docker/compose pkg/compose/create.go",
+            ),
+            (
+                "run",
+                "starts a new container; a host path that is not there is made, empty and root's",
+                "docker/compose pkg/compose/run.go",
+            ),
+            (
+                "scale",
+                "removes the containers that are left over",
+                "docker/compose pkg/compose/convergence.go",
+            ),
+            (
+                "watch",
+                "replaces containers and overwrites files in them as the sources change",
+                "docker/compose pkg/compose/watch.go",
+            ),
+            (
+                "start",
+                "starts containers; a host path that is not there is made, empty and root's",
+                "docker/compose pkg/compose/start.go",
+            ),
+            (
+                "restart",
+                "starts containers; a host path that is not there is made, empty and root's",
+                "docker/compose pkg/compose/restart.go",
+            ),
+        )
+    ),
+    *(
+        Form(
+            f"compose-{verb}",
+            ("compose", verb),
+            _for_real,
+            Reach.PROJECT_ENDED,
+            "ends the containers; one that was started with --rm is removed then",
+            "",
+            f"docker/compose pkg/compose/{verb}.go",
+        )
+        for verb in ("stop", "kill")
+    ),
+    Form(
+        "compose-cp",
+        ("compose", "cp"),
+        _for_real,
+        Reach.OVERWRITTEN,
+        "writes over files of the same name, without asking",
+        "",
+        "docker/compose pkg/compose/cp.go",
+    ),
+    # swarm
+    Form(
+        "service-scale",
+        ("service", "scale"),
+        _always,
+        Reach.SURPLUS_TASKS,
+        "removes the tasks that are left over, and their containers' anonymous volumes",
+        "",
+        "moby daemon/cluster/executor/container/controller.go Remove",
+    ),
+    Form(
+        "service-update",
+        ("service", "update"),
+        lambda command: command.value("replicas") is not None,
+        Reach.SURPLUS_TASKS,
+        "removes the tasks that are left over, and their containers' anonymous volumes",
+        "",
+        "moby daemon/cluster/executor/container/controller.go Remove",
+    ),
+    Form(
+        "stack-rm",
+        ("stack", "rm"),
+        _always,
+        Reach.STACKS,
+        "removes the stack's services, secrets, configs and networks",
+        "",
+        "docker/cli cli/command/stack/swarm/remove.go",
+    ),
+    Form(
+        "swarm-leave",
+        ("swarm", "leave"),
+        _always,
+        Reach.SWARM,
+        "takes this node out of the swarm; with the last manager goes all that the swarm knew",
+        "",
+        "moby daemon/cluster/cluster.go Leave",
+    ),
+    *(
+        Form(
+            f"{what}-rm",
+            (what, "rm"),
+            _always,
+            Reach.NAMED,
+            sentence,
+            "",
+            source,
+        )
+        for what, sentence, source in (
+            (
+                "service",
+                "removes the services, and their tasks' containers with their anonymous volumes",
+                "moby daemon/cluster/executor/container/controller.go Remove",
+            ),
+            (
+                "secret",
+                "removes secrets, whose values can't be read back",
+                "docker/cli cli/command/secret/remove.go",
+            ),
+            ("config", "removes configs", "docker/cli cli/command/config/remove.go"),
+            (
+                "plugin",
+                "removes plugins; the volumes of a volume plugin are out of reach then",
+                "docker/cli cli/command/plugin/remove.go",
+            ),
+        )
+    ),
+    Form(
+        "context-rm",
+        ("context", "rm"),
+        _always,
+        Reach.CONTEXTS,
+        "removes contexts with their certificates",
+        "",
+        "docker/cli cli/command/context/remove.go",
+    ),
+    # An operand that is a path, of commands that lose nothing of weight otherwise.
     *(
         Form(
             f"{path[0]}-rm-path",
@@ -135,8 +402,53 @@ FORMS = (
             "",
             "moby client/client.go getAPIPath cleans the path",
         )
-        for path in operands.COLLECTIONS
-        if path != ("volume", "rm")
+        for path in (
+            ("container", "rm"),
+            ("image", "rm"),
+            ("network", "rm"),
+            ("node", "rm"),
+        )
+    ),
+    # images and cache
+    *(
+        Form("-".join(path), path, _always, reach, sentence, asks, source)
+        for path, reach, sentence, asks, source in (
+            (
+                ("image", "rm"),
+                Reach.IMAGES,
+                "removes images, or names of images",
+                "",
+                "moby daemon/images/image_delete.go",
+            ),
+            (
+                ("image", "prune"),
+                Reach.IMAGES,
+                "removes unused images",
+                "force",
+                "moby daemon/images/image_prune.go",
+            ),
+            (
+                ("builder", "prune"),
+                Reach.BUILD_CACHE,
+                "removes build cache",
+                "force",
+                "docker/cli cli/command/builder/prune.go",
+            ),
+            (
+                ("buildx", "prune"),
+                Reach.BUILD_CACHE,
+                "removes build cache",
+                "force",
+                "docker/buildx commands/prune.go",
+            ),
+            (
+                ("buildx", "rm"),
+                Reach.BUILD_CACHE,
+                "removes a builder with its cache",
+                "",
+                "docker/buildx commands/rm.go",
+            ),
+        )
     ),
 )
 
@@ -157,4 +469,4 @@ def match(command: Command) -> Form | None:
 
 def _doubtful(command: Command, form: Form) -> bool:
     """Could an option that is new to us have switched the form on? No option makes a path."""
-    return bool(command.doubts) and form.when is not _wanders and not _dry_run(command)
+    return bool(command.doubts) and form.when is not _wanders and not command.on("dry-run")

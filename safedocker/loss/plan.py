@@ -12,10 +12,27 @@ from safedocker.loss.forms import Form
 
 
 class Kind(enum.Enum):
-    """What sort of thing is lost."""
+    """What sort of thing is lost, in the order in which a preview lists them."""
 
     NAMED_VOLUME = "named volume"
     ANONYMOUS_VOLUME = "anonymous volume"
+    SECRET = "secret"  # noqa: S105 - Docker's word: its value can't be read back
+    SWARM = "swarm"  # the state of the last manager: services, secrets, configs, keys
+    LAYER = "container layer"  # what a container wrote outside its mounts
+    FILE = "file"  # overwritten where it lies
+    BIND_SOURCE = "bind source"  # a host path that Docker would make, as root and empty
+    PLUGIN = "plugin"
+    CONFIG = "config"
+    CONTEXT = "context"
+    SERVICE = "service"  # its definition; what its tasks hold are losses of their own
+    DETACHED_VOLUME = "detached volume"  # anonymous; it stays, and no container refers to it
+    IMAGE = "image"
+    BUILD_CACHE = "build cache"
+
+    @property
+    def is_volume(self) -> bool:
+        """Is it a volume that the command removes?"""
+        return self in {Kind.NAMED_VOLUME, Kind.ANONYMOUS_VOLUME}
 
 
 class Remedy(enum.Enum):
@@ -24,26 +41,50 @@ class Remedy(enum.Enum):
     NONE = "none"
     REBUILD = "rebuild"
     PULL = "pull"
+    READ_BACK = "read back"  # the definition can be saved, and made again from it
+    REATTACH = "reattach"  # it is still there, under a name of the engine's
+
+
+REMEDIES = {
+    Kind.IMAGE: Remedy.PULL,
+    Kind.PLUGIN: Remedy.PULL,
+    Kind.BUILD_CACHE: Remedy.REBUILD,
+    Kind.CONFIG: Remedy.READ_BACK,
+    Kind.CONTEXT: Remedy.READ_BACK,
+    Kind.SERVICE: Remedy.READ_BACK,
+    Kind.DETACHED_VOLUME: Remedy.REATTACH,
+}
 
 
 @dataclass(frozen=True)
 class Loss:
-    """One thing the command would destroy."""
+    """One thing the command would destroy, or silently misplace."""
 
     kind: Kind
     name: str
-    volume: Volume  # the definition, so that it can be made again
+    volume: Volume | None  # a volume's definition, so that it can be made again
     why: str  # "declared in the Compose file", "unused", "anonymous volume of web-1", ...
+    id: str = ""  # the engine's, where that is not the name: of a container, a secret, ...
     used_by: tuple[str, ...] = ()  # names of the containers that mount it now
     project: str | None = None
-    remedy: Remedy = Remedy.NONE
-    disposable: bool = False  # anonymous, of a container that was started with --rm
+    in_memory: str = ""  # a database that runs with it, and that writes when it ends
+    disposable: bool = False  # of a container that was started with --rm, and that ends
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN
     size: int | None = None  # bytes
     at_least: int = 0  # bytes seen before the look ran out of time
-    content: str = ""
+    content: str = ""  # "PostgreSQL 15", "Redis", "SQLite files", "files"
     last_write: datetime.datetime | None = None  # UTC
+
+    @property
+    def remedy(self) -> Remedy:
+        """How it could be had again."""
+        return REMEDIES.get(self.kind, Remedy.NONE)
+
+    @property
+    def database(self) -> bool:
+        """Was a database's content recognised in it?"""
+        return self.content not in {"", "files"}
 
 
 @dataclass(frozen=True)
@@ -60,15 +101,22 @@ class Plan:
 
     `stops` are the ids of running containers that hold a lost volume and that the command itself
     would stop or kill: the backup may stop them first. `gaps` are things that could not be found
-    out, each a sentence; a plan with gaps is read as the worst case.
+    out, each a sentence; a plan with gaps is read as the worst case. `disputes` are contradictions
+    in what the engine says: nobody can say yes to those.
     """
 
     command: Command
     form: Form
-    engine: EngineIdentity | None  # None: it could not be reached, and gaps says so
+    engine: EngineIdentity | None  # None: no engine takes part, or it could not be reached
     losses: tuple[Loss, ...]
     stays: tuple[Stays, ...] = ()
     gaps: tuple[str, ...] = field(default=())
+    disputes: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
     project: str | None = None
     safer: str = ""  # a command line that keeps the data, where one exists
+
+    @property
+    def volumes(self) -> tuple[Loss, ...]:
+        """The losses that are volumes."""
+        return tuple(loss for loss in self.losses if loss.kind.is_volume)

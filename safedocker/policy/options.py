@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from safedocker.loss.facts import Bytes
+
 
 class Mode(enum.Enum):
     """What to do about a loss, before anybody is asked."""
@@ -51,6 +53,10 @@ class Policy:
     mode: Mode
     mode_source: str  # "SAFEDOCKER_MODE", "default"
 
+
+# Above it what a container holds outside its volumes, logs, caches and temporary places, or in an
+# anonymous volume that --rm declared disposable, is worth a question.
+HEAVY = Bytes(50_000_000)
 
 # Variables that say "nobody reads this terminal": set by the systems named, to any non-empty value.
 CI_VARIABLES = (

@@ -29,7 +29,7 @@ from safedocker.backup.manifest import (
 from safedocker.backup.store import Claim, FolderStore, Restore
 from safedocker.backup.undo import Restored, RestoredVolume, Step
 from safedocker.command.parse import parse
-from safedocker.edge import wording
+from safedocker.edge import wording_backup
 from safedocker.loss.plan import Kind
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -318,7 +318,7 @@ def told(made, *volumes, here=False):
     restored = Restored(tuple(volumes), None, ())
     program, *words = made.argv
     command = parse(program, words)[0] if program in {"docker", "docker-compose"} else None
-    return list(wording.start_again(made, restored, command, here=here))
+    return list(wording_backup.start_again(made, restored, command, here=here))
 
 
 def test_a_project_is_started_with_the_files_it_was_taken_down_with():

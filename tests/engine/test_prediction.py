@@ -294,7 +294,8 @@ def _explain(engine: PrivateEngine, folder: Path, command: str) -> set[str]:
     if told["plan"] is None:
         return set()
     assert told["plan"]["gaps"] == []
-    return {loss["name"] for loss in told["plan"]["losses"]}
+    volumes = ("named volume", "anonymous volume")
+    return {loss["name"] for loss in told["plan"]["losses"] if loss["kind"] in volumes}
 
 
 def _volumes(engine: PrivateEngine) -> set[str]:

@@ -107,6 +107,7 @@ def test_plan_is_backed_up_with_all_there_is_to_know(
     plan = Plan(command, form, client.identity, losses(client, "data", "other"), stops=(web,))
     backup = take(
         plan,
+        plan.losses,
         client,
         store,
         argv=("docker", "\udcff"),

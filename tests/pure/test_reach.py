@@ -22,6 +22,7 @@ from safedocker.loss.facts import (
     Mount,
     Volume,
 )
+from safedocker.loss.plan import Kind
 
 ENGINE = EngineIdentity("unix:///x", "default", "box", "id", "26.1.5", (1, 45), remote=False)
 V2 = Clients(docker=(26, 1, 5), compose=(2, 26, 1))
@@ -58,7 +59,8 @@ def plan(line, given, clients=V2):
 
 
 def lost(line, given, clients=V2):
-    return [loss.name for loss in plan(line, given, clients).losses]
+    """The names of the volumes that go."""
+    return [loss.name for loss in plan(line, given, clients).volumes]
 
 
 def test_two_not_labels_spare_only_what_carries_both():
@@ -114,13 +116,17 @@ def test_a_running_container_is_stopped_only_when_it_holds_what_is_lost():
 def test_a_container_that_could_not_be_inspected_is_a_gap():
     blind = replace(container("db", ("v", None)), inspected=False)
     found = plan("docker rm -v db", facts(volume("v"), containers=[blind]))
-    assert [loss.name for loss in found.losses] == ["v"]
+    assert [loss.name for loss in found.volumes] == ["v"]
     assert found.gaps
 
 
-def test_what_rm_declared_disposable_is_marked():
-    held = facts(volume("v"), containers=[container("c", ("v", True), auto_remove=True)])
-    assert [loss.disposable for loss in plan("docker rm -v c", held).losses] == [True]
+def test_what_a_container_that_removes_itself_leaves_is_disposable_when_it_ends():
+    box = container("c", ("v", True), running=True, auto_remove=True)
+    held = facts(volume("v"), containers=[box])
+    assert {loss.disposable for loss in plan("docker stop c", held).losses} == {True}
+    assert [loss.disposable for loss in plan("docker rm -fv c", held).volumes] == [False]
+    assert lost("docker kill -s WINCH c", held) == lost("docker kill -s 28 c", held) == []
+    assert lost("docker kill -s SIGINT c", held) == ["v"]
 
 
 @pytest.mark.parametrize(
@@ -168,6 +174,32 @@ def test_a_helper_of_ours_keeps_no_volume_alive_and_hides_none():
     helper = container("h", ("v", True), labels={HELPER: "whoever"})
     assert lost("docker volume rm v", facts(volume("v"), containers=[helper])) == ["v"]
     assert lost("docker rm -v h", facts(volume("v"), containers=[helper])) == ["v"]
+
+
+def test_a_removed_container_takes_its_layer_and_leaves_its_anonymous_volumes():
+    held = facts(volume("v"), volume("w"), containers=[container("c", ("v", True), ("w", False))])
+    found = plan("docker rm c", held)
+    assert [(loss.kind, loss.name) for loss in found.losses] == [
+        (Kind.LAYER, "c"),
+        (Kind.DETACHED_VOLUME, "v"),
+    ]
+    found = plan("docker system prune -f --volumes", replace(held, api=(1, 41)))
+    assert [(loss.kind, loss.name) for loss in found.losses] == [
+        (Kind.NAMED_VOLUME, "v"),
+        (Kind.NAMED_VOLUME, "w"),
+        (Kind.LAYER, "c"),
+    ]
+
+
+def test_s10_an_engine_that_lost_count_of_a_volume_s_users_is_not_believed():
+    user = container("db", ("v", False))
+    held = replace(facts(volume("v"), containers=[user]), dangling=frozenset({"v"}))
+    found = plan("docker rm -f db", held)
+    assert found.disputes == ()
+    stopped = replace(held, api=(1, 41))
+    found = plan("docker system prune -f --volumes", stopped)
+    assert "v" in found.disputes[0]
+    assert "db" in found.disputes[0]
 
 
 def test_by_name_only_the_label_decides():

@@ -1,0 +1,151 @@
+"""A backup in words: what it holds, what an undo did, what an interrupted one left.
+
+Nothing is printed here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from safedocker.edge.wording import count, own_command, short, to_type
+from safedocker.loss.facts import Bytes
+from safedocker.loss.plan import Kind
+
+if TYPE_CHECKING:
+    from safedocker.backup.manifest import Backup, Part
+    from safedocker.backup.store import Abandoned
+    from safedocker.backup.undo import Restored
+    from safedocker.command.parse import Command
+
+
+def facts(backup: Backup) -> list[tuple[str, str]]:
+    """What a manifest says of the whole."""
+    engine = backup.engine
+    return [
+        ("backup", backup.id),
+        ("taken", f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, read back and compared"),
+        ("before", shlex.join(backup.argv)),
+        ("in folder", backup.cwd),
+        ("called by", backup.caller),
+        ("engine", f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}"),
+        ("project", backup.project or "-"),
+        ("stopped", ", ".join(one.name for one in backup.stopped) or "no container"),
+        ("size", f"{Bytes(backup.data_bytes)}, stored {Bytes(backup.stored_bytes)}"),
+        ("written by", f"safedocker {backup.safedocker}, form {backup.form}"),
+    ]
+
+
+def part_facts(part: Part) -> list[tuple[str, str]]:
+    """What it says of one volume."""
+    told = [
+        ("volume", part.name),
+        ("kind", part.kind.value),
+        ("content", part.content or "unknown"),
+        ("driver", " ".join((part.driver, *(f"{k}={v}" for k, v in part.options.items())))),
+        ("labels", ", ".join(f"{key}={value}" for key, value in part.labels.items()) or "none"),
+        *(
+            ("used by", f"{use.container} ({use.image}) at {use.target}" + _was(use.running))
+            for use in part.used_by
+        ),
+        ("consistency", f"{part.consistency.sentence} ({part.reached})"),
+    ]
+    held = part.inventory
+    if held is not None:
+        told += [
+            (
+                "holds",
+                f"{held.bytes} bytes; {count(held.files, 'file')}, "
+                f"{count(held.directories, 'directory', 'directories')}, "
+                f"{count(held.links, 'link')}, {count(held.others, 'other')}",
+            ),
+            ("root", f"owner {held.root_uid}:{held.root_gid}, mode {held.root_mode:04o}"),
+            ("compared", part.cross_check.sentence),
+        ]
+    if part.file is not None:
+        told.append(("file", f"{part.file.name}, {part.file.bytes} bytes, {part.file.sha256}"))
+    told.append(("not kept", ", ".join(part.not_kept) or "nothing"))
+    return told
+
+
+def _was(running: bool) -> str:
+    return ", was running" if running else ""
+
+
+def abandoned(found: Abandoned) -> Iterator[str]:
+    """Of a backup whose process was killed: which it was, and how to start what it had stopped."""
+    of = f" before `{shlex.join(found.argv)}`" if found.argv else ""
+    when = f" at {_local(found.at)}" if found.at else ""
+    yield f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
+    if found.stopped:
+        names = " ".join(one.name for one in found.stopped)
+        on = f" on the engine {found.engine}" if found.engine else ""
+        yield f"it had stopped containers{on}; to start them: docker start {names}"
+
+
+def _local(at: str) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{datetime.datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    return at
+
+
+def done(backup: Backup, restored: Restored) -> Iterator[str]:
+    """What an undo did, a line each."""
+    yield f"put back {count(len(restored.volumes), 'volume')} from {backup.id}:"
+    for one in restored.volumes:
+        name = short(one.name)
+        if one.name != one.part.name:
+            name += f" (was {short(one.part.name)})"
+        yield f"  {name}: {one.step.value}; {_holds(one.part)}"
+    if restored.saved:
+        yield f"what was replaced is in the backup {restored.saved.id}"
+    yield from restored.notes
+
+
+def _holds(part: Part) -> str:
+    if part.inventory is None:
+        return "the definition only: its data lies elsewhere"
+    files = count(part.inventory.files, "file")
+    what = f"{part.content}, " if part.content else ""
+    return f"{what}{Bytes(part.inventory.bytes)} in {files}, compared equal"
+
+
+def start_again(
+    backup: Backup, restored: Restored, command: Command | None, *, here: bool
+) -> Iterator[str]:
+    """What to type next: the project's `up`, and how to mount what no project will find.
+
+    `command` is the one before which the backup was taken, `here` whether its folder is this one.
+    """
+    lone = restored.volumes
+    if command is not None and command.path[:1] == ("compose",):
+        lone = tuple(one for one in lone if _anonymous(one.part) or one.name != one.part.name)
+    if command is not None and len(lone) < len(restored.volumes):
+        up = shlex.join((command.program, *command.prefix, "up", "-d"))
+        place = "" if here else f"cd {shlex.quote(backup.cwd)} && "
+        yield f"to start the project again: {place}{up}"
+        if "-" in command.project_values("file"):
+            yield "its Compose file came on standard input: give it there again"
+    for one in lone:
+        for use in one.part.used_by:
+            yield f"to mount {short(one.name)} as {use.container} had it: " + shlex.join(
+                ("docker", "run", "-v", f"{one.name}:{use.target}", use.image)
+            )
+        if _anonymous(one.part) and one.name == one.part.name:
+            yield (
+                f"to give {short(one.name)} a name: {own_command()} undo "
+                f"{backup.id} --volume {to_type(one.name)} --as NAME"
+            )
+
+
+def _anonymous(part: Part) -> bool:
+    return part.kind is Kind.ANONYMOUS_VOLUME
+
+
+def held(part: Part) -> str:
+    """A volume of a backup in a list: its name, and what is in it."""
+    return f"{short(part.name)} ({part.content})" if part.content else short(part.name)

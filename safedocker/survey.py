@@ -1,0 +1,97 @@
+"""Step 2: asks the engine, Compose and this machine what a form needs, and reckons what would go.
+
+What is asked hangs on what the form reaches; what follows from the answers is loss/'s.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from safedocker.edge import clients
+from safedocker.loss import compose, reach
+from safedocker.loss.facts import Facts
+from safedocker.loss.plan import Kind
+
+if TYPE_CHECKING:
+    from safedocker.edge.engine import Engine
+    from safedocker.loss.facts import Look
+    from safedocker.loss.plan import Plan
+    from safedocker.shim import Settled
+
+LOOK_SECONDS = 3.0  # how long the preview may look into volumes, and as long into layers
+
+
+def survey(settled: Settled, engine: Engine) -> Plan:
+    """Given a command under a form, return what it would take as things stand.
+
+    Raise WouldFail where the real command would fail by itself, NoEngine where the engine can't
+    say.
+    """
+    plan = _survey_once(settled, engine)
+    if plan.disputes:  # perhaps a container went between two questions: only a lasting one counts
+        plan = _survey_once(settled, engine)
+    return plan
+
+
+def _survey_once(settled: Settled, engine: Engine) -> Plan:
+    command, form = settled.command, settled.form
+    facts = _of_form(settled, engine, _of_engine(settled, engine))
+    wanted = {container.id for container in reach.to_inspect(command, form, facts)}
+    inspected = tuple(engine.inspect(c) if c.id in wanted else c for c in facts.containers)
+    facts = replace(facts, containers=inspected)
+    plan = reach.reach(command, form, facts)
+    if any(loss.used_by for loss in plan.volumes):
+        facts = replace(facts, dangling=engine.dangling())
+        plan = replace(plan, disputes=reach.disputes(plan, facts))
+    return plan
+
+
+def _of_engine(settled: Settled, engine: Engine) -> Facts:
+    volumes, containers = engine.snapshot()
+    return Facts(
+        engine=engine.identity,
+        api=engine.identity.api,
+        volumes=volumes,
+        containers=containers,
+        docker=settled.versions.docker,
+        compose=settled.versions.compose,
+        prune_filters=clients.prune_filters(settled.command, settled.versions, os.environ),
+        remove_orphans=clients.removes_orphans(settled.versions, os.environ),
+        gaps=tuple(f"what a volume driver holds: {warning}" for warning in engine.warnings),
+    )
+
+
+def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
+    """The facts with what this form needs besides volumes and containers."""
+    command, form, client, versions, _ = settled
+    if form.reach.prunes:
+        api = client.effective_api(command)
+        if api is None:  # the oldest meaning takes the most
+            gap = "which API version the client speaks with this engine"
+            facts = replace(facts, api=(0, 0), gaps=(*facts.gaps, gap))
+        else:
+            facts = replace(facts, api=api)
+    if form.reach.of_compose:
+        model = client.model(command, versions, compose.rehearsal(command, versions))
+        facts = replace(facts, model=model)
+        if model is None:
+            facts = replace(facts, gaps=(*facts.gaps, "what Compose makes of its files"))
+    return facts
+
+
+def look_inside(plan: Plan, engine: Engine, *, weigh: bool) -> Plan:
+    """The plan with sizes and contents, as far as they can be seen in LOOK_SECONDS.
+
+    `weigh`: also what containers hold outside their volumes, and what they leave behind.
+    """
+    kinds = {Kind.NAMED_VOLUME, Kind.ANONYMOUS_VOLUME} | (
+        {Kind.DETACHED_VOLUME} if weigh else set()
+    )
+    volumes = [loss.volume for loss in plan.losses if loss.volume and loss.kind in kinds]
+    looks: dict[str, Look] = engine.look(volumes, LOOK_SECONDS) if volumes else {}
+    layers = [loss.id for loss in plan.losses if loss.kind is Kind.LAYER]
+    if weigh and layers:
+        looks |= engine.look_into_layers(layers, LOOK_SECONDS)
+    return reach.describe(plan, looks)
