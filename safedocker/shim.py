@@ -87,7 +87,7 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or _refused_by_itself(settled):
+    if settled is None or refused_by_itself(settled):
         process.become(call.real, call.words)
     room = enter(settled)
     with process.EndingSignals():
@@ -121,7 +121,7 @@ def settle(call: Call) -> Settled | None:
     return None
 
 
-def _refused_by_itself(settled: Settled) -> bool:
+def refused_by_itself(settled: Settled) -> bool:
     """Will the real client ask on a stdin that is at its end? It takes that for No."""
     asks = settled.form.asks
     return bool(asks) and not settled.command.on(asks) and not process.stdin_can_answer()
