@@ -87,7 +87,7 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or _refused_by_itself(settled):
+    if settled is None or settled.form.reach.replaceable or _refused_by_itself(settled):
         process.become(call.real, call.words)
     room = enter(settled)
     with process.EndingSignals():
