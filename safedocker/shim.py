@@ -11,7 +11,14 @@ import sys
 from safedocker.command.parse import Clients, Command, parse
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.edge import process
-from safedocker.errors import ExitCode, Interrupted, Refused, SafedockerError, WouldFail
+from safedocker.errors import (
+    ExitCode,
+    Interrupted,
+    NoContext,
+    Refused,
+    SafedockerError,
+    WouldFail,
+)
 from safedocker.loss import forms
 
 if TYPE_CHECKING:
@@ -87,9 +94,12 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or refused_by_itself(settled):
+    if settled is None or settled.form.reach.replaceable or refused_by_itself(settled):
         process.become(call.real, call.words)
-    room = enter(settled)
+    try:
+        room = enter(settled)
+    except NoContext:
+        process.become(call.real, call.words)
     with process.EndingSignals():
         taken: tuple[Backup, ...] = ()
         try:

@@ -28,6 +28,7 @@ from safedocker.loss.facts import (
     Container,
     EngineIdentity,
     Holds,
+    Image,
     Look,
     Mount,
     Volume,
@@ -66,6 +67,8 @@ class Engine:
         except BaseException:
             self._wire.close()
             raise
+        self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
+        self._asked = time.monotonic()
         self.identity = EngineIdentity(
             host=address.host,
             source=address.source,
@@ -89,6 +92,16 @@ class Engine:
         self._wire.close()
 
     # facts
+
+    @property
+    def now(self) -> float:
+        """The engine's clock, seconds since the epoch; 0.0 where it does not say."""
+        return self._clock and self._clock + time.monotonic() - self._asked
+
+    def images(self) -> tuple[Image, ...]:
+        """Return every image, those between two layers of a build too."""
+        listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
+        return tuple(map(answers.image, map(answers.mapping, listed)))
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.

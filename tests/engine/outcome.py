@@ -109,6 +109,7 @@ class Snapshot:
             "volume": set(self.volumes) - set(after.volumes),
             "detached volume": left,
             "container layer": set(self.containers) - set(after.containers),
+            "image": set(self.images) - set(after.images),
             "secret": set(self.secrets - after.secrets),
             "config": set(self.configs - after.configs),
             "service": set(self.services - after.services),
@@ -146,7 +147,7 @@ def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> dict[str, s
     for answer in answers:
         for loss in (answer["plan"] or {"losses": ()})["losses"]:
             kind = "volume" if loss["kind"] in VOLUMES else loss["kind"]
-            name = loss["id"] if kind == "container layer" else loss["name"]
+            name = loss["id"] if kind in {"container layer", "image"} else loss["name"]
             name = "swarm" if kind == "swarm" else name
             found.setdefault(kind, set()).add(name)
     made = found.get("bind source", set())
@@ -154,7 +155,7 @@ def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> dict[str, s
         for parent in map(str, Path(path).parents):
             if parent not in before.folders and not os.path.exists(parent):
                 made.add(parent)
-    for kind in ("image", "build cache", "plugin"):
+    for kind in ("build cache", "plugin"):
         found.pop(kind, None)
     return found
 
@@ -316,8 +317,9 @@ class Bench:
 
     def explain(self, line: str) -> list[dict[str, Any]]:
         """What `explain --json` says of the line's commands; of most lines it is one."""
-        if not _SHELL.search(line):
-            words = shlex.split(line)
+        plain = line.replace("$PWD", str(self.folder))
+        if not _SHELL.search(plain):
+            words = shlex.split(plain)
             own: dict[str, str] = {}
             while "=" in words[0]:
                 name, _, value = words.pop(0).partition("=")
