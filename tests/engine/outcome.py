@@ -30,11 +30,12 @@ from tests.engines import OWN_NETWORKS, PrivateEngine, UnixConnection
 from tests.explained import checked
 
 ROOT = Path(__file__).resolve().parents[2]
-IMAGES = ("busybox:latest", "busybox-volume:latest")
+BASE = {"busybox:latest", "busybox-volume:latest", "held:latest"}  # what every state starts with
 PATIENCE = 10.0  # seconds that an engine may take to remove what goes after the command has ended
 PROGRAMS = ("docker", "docker-compose")
 VOLUMES = {"named volume", "anonymous volume"}
 _DIGEST = re.compile("[0-9a-f]{64}")
+_QUOTED = re.compile("'[^']*'")
 _SHELL = re.compile(r"[$`|<>;&*?(){}#~\n\\]")  # what only a shell can read
 
 
@@ -171,6 +172,7 @@ class Bench:
     def __init__(self, engine: PrivateEngine, client: PrivateEngine, place: Path) -> None:
         self.engine = engine
         self.client = client
+        self.place = place
         self.home = place / "home"
         self.watched = place / "w"
         self.folder = self.watched / "app"
@@ -178,7 +180,6 @@ class Bench:
         self.pipe = Pipe(engine)
         self.state: State | None = None
         self._built: Snapshot | None = None
-        self._base = self._images()
         links = self.home / ".engine-bin"
         self.environ = engine.environ(self.home)
         for program, target in (("docker", client.docker), ("docker-compose", client.compose)):
@@ -233,13 +234,10 @@ class Bench:
             if one["Name"] not in OWN_NETWORKS:
                 ask(f"/networks/{one['Id']}", "DELETE")
         for id_, names in self._images().items():
-            for name in names or (id_,):
-                if name not in self._base.get(id_, ()):
-                    ask(f"/images/{name}?force=1", "DELETE")
-        if missing := set(self._base) - set(self._images()):
-            for id_ in missing:
-                for name in self._base[id_]:
-                    self.engine.image(name)
+            for name in (names or (id_,)) if not set(names) & BASE else set(names) - BASE:
+                ask(f"/images/{name}?force=1", "DELETE")
+        for name in BASE - {name for names in self._images().values() for name in names}:
+            self._load(name)
         shutil.rmtree(self.home / ".docker/contexts", ignore_errors=True)
         shutil.rmtree(self.watched)
         self.watched.mkdir()
@@ -283,6 +281,13 @@ class Bench:
             files=files,
         )
 
+    def _load(self, name: str) -> None:
+        if name == "held:latest":
+            change = 'CMD ["sh"]'
+            self.engine.run("docker", "import", "--change", change, self.place / "held.tar", name)
+        else:
+            self.engine.image(name)
+
     def _swarms(self) -> bool:
         return bool(self.pipe.ask("/info")["Swarm"]["LocalNodeState"] == "active")
 
@@ -318,7 +323,7 @@ class Bench:
     def explain(self, line: str) -> list[dict[str, Any]]:
         """What `explain --json` says of the line's commands; of most lines it is one."""
         plain = line.replace("$PWD", str(self.folder))
-        if not _SHELL.search(plain):
+        if not _SHELL.search(_QUOTED.sub("", plain)):
             words = shlex.split(plain)
             own: dict[str, str] = {}
             while "=" in words[0]:
@@ -362,10 +367,10 @@ class Bench:
                 f"sys.path.insert(0, {str(ROOT)!r})\n"
                 "from safedocker import explain\n"
                 f"found = explain.explain({program!r}, sys.argv[1:], can_ask=False)\n"
-                "if found.form is None:\n"
-                f"    os.execv({str(links / program)!r}, [{program!r}, *sys.argv[1:]])\n"
                 "with open(os.environ['SAFEDOCKER_TOLD'], 'a') as told:\n"
                 "    told.write(json.dumps(explain.as_json(found)) + '\\n')\n"
+                "if found.form is None:\n"
+                f"    os.execv({str(links / program)!r}, [{program!r}, *sys.argv[1:]])\n"
             )
             file.chmod(0o755)
 
@@ -399,8 +404,8 @@ def settled(text: str) -> str:
 HELD = ("a", "b", "c", "d", "e", "f")  # a volume mounted there in `held` starts with a file in it
 
 
-def import_held(engine: PrivateEngine, place: Path) -> None:
-    """Make the image `held`: busybox, and folders with a file each."""
+def pack_held(place: Path) -> None:
+    """Write the image `held` as an archive to import: busybox, and folders with a file each."""
     tree = place / "held"
     for name in HELD:
         (tree / name).mkdir(parents=True)
@@ -409,9 +414,7 @@ def import_held(engine: PrivateEngine, place: Path) -> None:
     shutil.copy(suite_tree("20") / "bin/busybox", tree / "bin/busybox")
     for applet in ("cat", "echo", "false", "ls", "od", "printf", "sh", "sleep", "true", "touch"):
         (tree / "bin" / applet).symlink_to("busybox")
-    archive = place / "held.tar"
-    subprocess.run(["tar", "-c", "-f", archive, "-C", tree, "."], check=True)
-    engine.run("docker", "import", "--change", 'CMD ["sh"]', archive, "held:latest")
+    subprocess.run(["tar", "-c", "-f", place / "held.tar", "-C", tree, "."], check=True)
     shutil.rmtree(tree)
 
 
@@ -419,9 +422,7 @@ def import_held(engine: PrivateEngine, place: Path) -> None:
 def bench(engine: PrivateEngine, client: PrivateEngine, place: Path) -> Iterator[Bench]:
     """A bench for as long as it is wanted; the engine is left as it was."""
     place.mkdir(parents=True, exist_ok=True)
-    for name in IMAGES:
-        engine.image(name)
-    import_held(engine, place)
+    pack_held(place)
     made = Bench(engine, client, place)
     try:
         yield made

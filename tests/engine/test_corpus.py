@@ -1,6 +1,6 @@
-"""Prediction is outcome: each line of tests/corpus is explained, then run by the real docker, and what
-is gone is what was foretold: equality, not inclusion. A line that loses nothing ends through the
-shims as it does without them."""
+"""Prediction is outcome: each line of tests/corpus is explained, then run by the real docker, and
+what is gone is what was foretold: equality, not inclusion. A line that loses nothing ends through
+the shims as it does without them."""
 
 from __future__ import annotations
 
@@ -164,6 +164,8 @@ def _named(kind: str, names: set[str], before: outcome.Snapshot) -> list[str]:
     """Layers by their containers' names; what the engine named itself is `*`."""
     if kind == "container layer":
         return [before.containers[id_] for id_ in names]
-    if kind == "bind source" or kind == "file":
+    if kind == "image":
+        return [(before.images[id_] or ("*",))[0] for id_ in names]
+    if kind in {"bind source", "file"}:
         return [name.partition("/app/")[2] or name for name in names]
     return ["*" if outcome.is_digest(name) else name for name in names]
