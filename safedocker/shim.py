@@ -220,8 +220,8 @@ def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
         room.engine.start([container.id for container in stopped])
         _settle(taken, room)
     except SafedockerError as fault:
-        names = " ".join(container.name for container in stopped)
-        room.terminal.note(f"stopped for the backup and not started again: docker start {names}")
+        again = "; ".join(container.again for container in stopped)
+        room.terminal.note(f"stopped for the backup and not started again: {again}")
         room.terminal.note(fault.message)
 
 
