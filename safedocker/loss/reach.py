@@ -51,8 +51,9 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
         case Reach.BUILD_CACHE:
             plan = _plan(command, form, facts, images.build_cache(), ())
         case Reach.ENDED_CONTAINERS:
-            gone = gone_with(facts, Removed(ended_containers(command, facts)), disposable=True)
-            plan = _of_gone(command, form, facts, gone)
+            ended = ended_containers(command, facts)
+            gone = gone_with(facts, Removed(ended), disposable=True)
+            plan = _of_gone(command, form, facts, gone, stops=ended)
         case Reach.HOST_PATHS | Reach.HOST_PATHS_OF_CONTAINERS:
             plan = _plan(command, form, facts, missing_paths(facts), (), gaps=unseen_paths(facts))
         case Reach.PROJECT_RM:
@@ -322,6 +323,7 @@ def _plan(
 ) -> Plan:
     ordered = tuple(sorted(losses, key=lambda loss: (_ORDER[loss.kind], loss.name)))
     lost = {loss.name for loss in ordered if loss.kind.is_volume}
+    held = [c for c in stops if c.running and any(m.volume in lost for m in c.mounts)]
     return Plan(
         command=command,
         form=form,
@@ -329,6 +331,7 @@ def _plan(
         losses=ordered,
         stays=tuple(dict.fromkeys(stays)),
         gaps=gaps,
-        stops=tuple(c.id for c in stops if c.running and any(m.volume in lost for m in c.mounts)),
+        stops=tuple(c.id for c in held if not c.auto_remove),
+        pauses=tuple(c.id for c in held if c.auto_remove),
         project=project,
     )
