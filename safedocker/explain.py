@@ -12,7 +12,7 @@ from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording
 from safedocker.edge.clients import RealClient, files_of
 from safedocker.edge.engine import Engine
-from safedocker.errors import NoContext, SafedockerError, WouldFail
+from safedocker.errors import NoContext, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
 from safedocker.loss.plan import Plan
 from safedocker.policy import decide, load
@@ -53,6 +53,7 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
     found = Explained(command, who, forms.match(command))
     if found.form is None:
         return _passes(found, *_harmless(command))
+    settled = None
     try:
         call = shim.Call(program, process.find_real(program, "", ""), list(words))
         settled = shim.settle(call)
@@ -71,6 +72,9 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
         return _passes(found, f"it would fail by itself{said}", "would-fail")
     except NoContext as fault:
         return _passes(found, f"it would fail by itself: {fault.message}", "would-fail")
+    except NoEngine as fault:
+        found = replace(found, fault=fault)
+        return _unseen(found, settled) if settled else found
     except SafedockerError as fault:
         return replace(found, fault=fault)
     return replace(
@@ -78,6 +82,22 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
         plan=plan,
         decision=decide.decide(plan, policy, who),
         columns=tuple((name, decide.decide(plan, *column)) for name, column in COLUMNS.items()),
+    )
+
+
+def _unseen(found: Explained, settled: shim.Settled) -> Explained:
+    """What is decided where the engine can't say: the worst that the command could take counts."""
+
+    def worst(policy: Policy, who: Caller) -> Decision:
+        action = decide.about_a_gap(settled.command, settled.form, policy, who)
+        if action is Action.PASS:
+            return Decision(action, "nothing that it could take would be stopped", "no-engine")
+        return Decision(Action.REFUSE, "what it would take can't be told", "no-engine")
+
+    return replace(
+        found,
+        decision=worst(load.load(os.environ), found.who),
+        columns=tuple((name, worst(*column)) for name, column in COLUMNS.items()),
     )
 
 
@@ -142,7 +162,11 @@ def tell(found: Explained) -> None:
         terminal.say(f"what it would delete can't be told: {found.fault.message}")
         if found.fault.hint:
             terminal.say(found.fault.hint)
-        terminal.say(f"decision: none; it would end with exit code {int(found.fault.exit_code)}")
+        if found.decision is not None and found.decision.action is Action.PASS:
+            terminal.say(f"decision: pass ({found.decision.because})")
+        else:
+            code = int(found.fault.exit_code)
+            terminal.say(f"decision: none; it would end with exit code {code}")
     elif found.plan is None:
         terminal.say(f"{found.at_once}: it would run at once")
     else:

@@ -3,11 +3,14 @@ anonymous volumes, which are removed too or left without a container. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Facts, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Stays
+
+_DIGEST = re.compile("[0-9a-f]{64}")  # a name that the engine made up
 
 # Databases that keep their data in memory, and save it when they are stopped; by image name.
 IN_MEMORY = {
@@ -51,7 +54,8 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
     """Given the containers that are removed, return each one's layer and anonymous volumes.
 
     A volume that no container which stays refers to goes with a container removed with its
-    volumes; with one removed without them it is left behind, detached. `disposable`: they end,
+    volumes; with one removed without them it is left behind, detached. So is one that was handed
+    on by its made-up name, as Compose does when it recreates a container. `disposable`: they end,
     and were started with --rm.
     Source: moby daemon/mounts.go removeMountPoints, daemon/delete.go cleanupContainer.
     """
@@ -80,13 +84,14 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
             gaps.append(f"container {container.name} could not be inspected")
         for mount in container.mounts:
             volume = facts.volumes.get(mount.volume)
-            if volume is None or mount.anonymous is False:
+            named = mount.anonymous is False
+            if volume is None or (named and not _DIGEST.fullmatch(volume.name)):
                 continue
             users = users_of(mount.volume, remaining)
             why = f"anonymous volume of {container.name} at {mount.target}"
             if users:
                 stays.append(Stays(mount.volume, f"anonymous, but in use by {names(users)}"))
-            elif takes:
+            elif takes and not named:
                 lost = volume_loss(volume, why, facts, anonymous=True)
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:

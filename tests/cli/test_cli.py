@@ -401,7 +401,20 @@ def test_without_an_engine_explain_says_so_and_ends_well(place):
     found = checked(place.run("explain", "--json", "--", *words, path=path).stdout)
     assert found["form"]["name"] == "volume-rm"
     assert found["error"]["exit_code"] == 69
-    assert (found["decision"], found["decisions"]) == (None, None)
+    assert {one["rule"] for one in found["decisions"].values()} == {"no-engine"}
+    assert found["decision"]["action"] == "refuse"
+
+
+def test_without_an_engine_explain_tells_what_would_pass_all_the_same(place):
+    path = fake_docker(place)
+    words = ("docker", "-H", "unix:///nonexistent/x.sock", "rm", "db")
+    found = checked(place.run("explain", "--json", "--", *words, path=path).stdout)
+    assert {who: one["action"] for who, one in found["decisions"].items()} == {
+        "person": "refuse",
+        "nobody": "pass",
+        "backup": "refuse",
+    }
+    assert "decision: pass" in place.run("explain", "--", *words, path=path).stdout
 
 
 def test_without_a_real_docker_explain_says_so(place):
