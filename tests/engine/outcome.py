@@ -391,6 +391,14 @@ class Bench:
             time.sleep(0.05)
 
 
+    def comes_to(self, shape: dict[str, Any]) -> bool:
+        """Does the state come to this shape, if not at once?"""
+        deadline = time.monotonic() + PATIENCE
+        while (same := self.snapshot().shape() == shape) is False and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return same
+
+
 def settled(text: str) -> str:
     """Without what differs between two runs of the same: ages, random names, dates, order."""
     text = re.sub(r"(About )?(an?|\d+) (second|minute|hour)s?( ago)?", "AGE", text, flags=re.I)

@@ -157,7 +157,7 @@ def test_prediction_is_outcome(pairing, case, benches):
         assert ours.returncode == theirs.returncode
         assert settled(ours.stdout) == settled(theirs.stdout)
         assert settled(ours.stderr) == settled(theirs.stderr)
-        assert bench.snapshot().shape() == after.shape()
+        assert bench.comes_to(after.shape())
 
 
 def _named(kind: str, names: set[str], before: outcome.Snapshot) -> list[str]:
