@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from safedocker.edge import answers
+from safedocker.edge import answers, swarm
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
 from safedocker.edge.layer import look_into_layer
@@ -25,12 +25,15 @@ from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.facts import (
     ANONYMOUS,
+    TASK,
     Container,
     EngineIdentity,
     Holds,
     Image,
     Look,
     Mount,
+    Plugin,
+    Swarm,
     Volume,
 )
 
@@ -47,6 +50,7 @@ class Stopped:
     name: str
     exit_code: int
     clean: bool  # it ended by its own stop signal; False: it had to be killed
+    paused: bool = False  # it was only paused: a swarm replaces what is stopped
 
 
 class Engine:
@@ -102,6 +106,22 @@ class Engine:
         """Return every image, those between two layers of a build too."""
         listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
         return tuple(map(answers.image, map(answers.mapping, listed)))
+
+    def swarm(self) -> Swarm | None:
+        """Return what the swarm holds that the engine belongs to; None when it is in none."""
+        return swarm.ask(self._wire)
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Return the engine's plugins."""
+        return swarm.plugins(self._wire)
+
+    def read_config(self, id_: str) -> bytes | None:
+        """Return a config of the swarm, by its id or name, as a record; None when there is none."""
+        return swarm.read_config(self._wire, id_)
+
+    def create_config(self, record: bytes) -> None:
+        """Make a config of a record. Raise SafedockerError when the engine refuses."""
+        swarm.create_config(self._wire, record)
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
@@ -329,7 +349,8 @@ class Engine:
     # stopping and starting
 
     def stop(self, ids: Sequence[str]) -> tuple[Stopped, ...]:
-        """Stop containers, several at a time, each by its own signal and in its own time.
+        """Stop containers, several at a time, each by its own signal and in its own time. Those of
+        a swarm's tasks are paused instead: the swarm would start another in their place.
 
         In the order of `ids`. Raise NoBackup before anything is stopped when one of them would
         remove itself, and its anonymous volumes with it.
@@ -347,6 +368,16 @@ class Engine:
             return tuple(pool.map(self._stop, ids, found))
 
     def _stop(self, id_: str, before: dict[str, Any]) -> Stopped:
+        if TASK in answers.texts(answers.mapping(before.get("Config")), "Labels"):
+            if not _is_paused(before):
+                self._wire.call(
+                    "POST",
+                    f"/containers/{id_}/pause",
+                    f"pause container {_name(before)}",
+                    timeout=BUSY,
+                    kind=NoBackup,
+                )
+            return Stopped(id_, _name(before), 0, clean=True, paused=True)
         own = answers.mapping(before.get("Config")).get("StopTimeout")
         own = own if isinstance(own, int) else 10
         patience = SLOW if own < 0 else BUSY + own  # below 0 it may take as long as it likes
@@ -365,16 +396,18 @@ class Engine:
         return Stopped(id_, _name(after), code, clean)
 
     def start(self, ids: Iterable[str]) -> None:
-        """Start containers, one after the other; one that runs already is left alone.
+        """Start containers, one after the other, or let paused ones go on; one that runs already is
+        left alone.
 
         All are tried; then the first fault is raised.
         """
         first: SafedockerError | None = None
         for id_ in ids:
             try:
+                word = "unpause" if _is_paused(self._inspected(id_) or {}) else "start"
                 self._wire.call(
                     "POST",
-                    f"/containers/{id_}/start",
+                    f"/containers/{id_}/{word}",
                     f"start container {id_[:12]} again",
                     timeout=BUSY,
                     kind=SafedockerError,
@@ -387,6 +420,10 @@ class Engine:
 
 def _removes_itself(inspected: dict[str, Any]) -> bool:
     return answers.mapping(inspected.get("HostConfig")).get("AutoRemove") is True
+
+
+def _is_paused(inspected: dict[str, Any]) -> bool:
+    return answers.mapping(inspected.get("State")).get("Paused") is True
 
 
 def _name(inspected: dict[str, Any]) -> str:
