@@ -278,6 +278,7 @@ def as_json(plan: Plan) -> dict[str, object]:
                 "id": loss.id or None,
                 "why": loss.why,
                 "remedy": loss.remedy.value,
+                "certain": loss.certain,
                 "used_by": list(loss.used_by),
                 "project": loss.project,
                 "holds": loss.holds.value,
