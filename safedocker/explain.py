@@ -3,6 +3,7 @@ what would go, and what is decided about that for each caller there can be."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,6 @@ from safedocker import shim, survey
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording
 from safedocker.edge.clients import RealClient, files_of
-from safedocker.edge.engine import Engine
 from safedocker.errors import NoContext, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
 from safedocker.loss.plan import Plan
@@ -65,7 +65,7 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
             why = "it asks for itself, and stdin is at its end: that is a No"
             return _passes(found, why, "asks-itself")
         policy = load.load(os.environ)
-        with Engine(shim.address_of(settled)) as engine:
+        with shim.connect(settled) or contextlib.nullcontext() as engine:
             plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
     except WouldFail as fault:
         said = f": {fault}" if str(fault) else ""

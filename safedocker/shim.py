@@ -59,7 +59,7 @@ class Room(NamedTuple):
     """What the steps after the match work with."""
 
     settled: Settled
-    engine: Engine
+    engine: Engine | None  # None: the form needs none
     store: FolderStore
     terminal: Terminal
     policy: Policy
@@ -109,13 +109,18 @@ def walk(call: Call) -> NoReturn:
         taken: tuple[Backup, ...] = ()
         try:
             taken = guard(room)
-            room.engine.close()
+            _hang_up(room)
             _settle(taken, room)
             process.become(call.real, call.words)
         except BaseException:
             _start_again(taken, room)
-            room.engine.close()
+            _hang_up(room)
             raise
+
+
+def _hang_up(room: Room) -> None:
+    if room.engine is not None:
+        room.engine.close()
 
 
 def settle(call: Call) -> Settled | None:
@@ -158,18 +163,24 @@ def enter(settled: Settled) -> Room:
     import pathlib
 
     from safedocker.backup.store import FolderStore
-    from safedocker.edge.engine import Engine
     from safedocker.edge.terminal import Terminal
     from safedocker.policy import decide, load
 
     policy = load.load(os.environ)
     terminal = Terminal()
     who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
-    engine = Engine(address_of(settled))
+    engine = connect(settled)
     store = FolderStore(pathlib.Path(process.backups_folder()))
     for interrupted in store.sweep():
         terminal.interrupted_backup(interrupted)
     return Room(settled, engine, store, terminal, policy, who)
+
+
+def connect(settled: Settled) -> Engine | None:
+    """The engine that the command addresses; None for a form that needs none."""
+    from safedocker.edge.engine import Engine
+
+    return Engine(address_of(settled)) if settled.form.reach.needs_engine else None
 
 
 def address_of(settled: Settled) -> Address:
@@ -230,7 +241,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
 def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
     """Undo the backups' stop, as the command does not run. Where that fails, say what to type."""
     stopped = [container for backup in taken for container in backup.stopped]
-    if not stopped:
+    if not stopped or room.engine is None:
         return
     try:
         room.engine.start([container.id for container in stopped])
@@ -324,9 +335,11 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
     import datetime
 
     from safedocker.backup import take
+    from safedocker.edge.contexts import Contexts
     from safedocker.policy.decide import Action
 
-    room.engine.sweep()
+    if room.engine is not None:
+        room.engine.sweep()
     with room.terminal.progress() as progress:
         backup = take.take(
             plan,
@@ -339,6 +352,7 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
             stop=decision.action is not Action.RECORD,
+            contexts=Contexts,
         )
     try:
         _audit(plan, decision, room, "backed up", backup.id)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from safedocker.edge import answers
+from safedocker.edge import answers, swarm
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
 from safedocker.edge.layer import look_into_layer
@@ -31,6 +31,8 @@ from safedocker.loss.facts import (
     Image,
     Look,
     Mount,
+    Plugin,
+    Swarm,
     Volume,
 )
 
@@ -103,6 +105,22 @@ class Engine:
         """Return every image, those between two layers of a build too."""
         listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
         return tuple(map(answers.image, map(answers.mapping, listed)))
+
+    def swarm(self) -> Swarm | None:
+        """Return what the swarm holds that the engine belongs to; None when it is in none."""
+        return swarm.ask(self._wire)
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Return the engine's plugins."""
+        return swarm.plugins(self._wire)
+
+    def read_config(self, id_: str) -> bytes | None:
+        """Return a config of the swarm, by its id or name, as a record; None when there is none."""
+        return swarm.read_config(self._wire, id_)
+
+    def create_config(self, record: bytes) -> None:
+        """Make a config of a record. Raise SafedockerError when the engine refuses."""
+        swarm.create_config(self._wire, record)
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
@@ -370,7 +388,7 @@ class Engine:
         frozen = []
         for id_ in ids:
             found = self._inspected(id_) or {}
-            if answers.mapping(found.get("State")).get("Paused") is not True:
+            if not _is_paused(found):
                 self._wire.call(
                     "POST",
                     f"/containers/{id_}/pause",
@@ -390,8 +408,7 @@ class Engine:
         first: SafedockerError | None = None
         for id_ in ids:
             try:
-                state = answers.mapping((self._inspected(id_) or {}).get("State"))
-                verb = "unpause" if state.get("Paused") is True else "start"
+                verb = "unpause" if _is_paused(self._inspected(id_) or {}) else "start"
                 self._wire.call(
                     "POST",
                     f"/containers/{id_}/{verb}",
@@ -407,6 +424,10 @@ class Engine:
 
 def _removes_itself(inspected: dict[str, Any]) -> bool:
     return answers.mapping(inspected.get("HostConfig")).get("AutoRemove") is True
+
+
+def _is_paused(inspected: dict[str, Any]) -> bool:
+    return answers.mapping(inspected.get("State")).get("Paused") is True
 
 
 def _name(inspected: dict[str, Any]) -> str:

@@ -110,7 +110,7 @@ class Terminal:
 
     def backed_up(self, backup: Backup) -> None:
         """Say what was kept, and how it is undone."""
-        held = wording.count(len(backup.parts), "volume")
+        held = wording_backup.counted(backup.parts)
         at = backup.verified_at.astimezone()
         self.note(
             f"backed up {held}, {Bytes(backup.data_bytes)}, verified at {at:%H:%M:%S}; "

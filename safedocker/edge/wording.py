@@ -289,6 +289,7 @@ def losses_as_json(plan: Plan) -> list[dict[str, object]]:
             "id": loss.id or None,
             "why": loss.why,
             "remedy": loss.remedy.value,
+            "certain": loss.certain,
             "used_by": list(loss.used_by),
             "project": loss.project,
             "holds": loss.holds.value,
