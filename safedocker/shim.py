@@ -12,7 +12,7 @@ from safedocker.command.parse import Clients, Command, parse
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.edge import process
 from safedocker.errors import ExitCode, Interrupted, Refused, SafedockerError, WouldFail
-from safedocker.loss import forms
+from safedocker.loss import forms, mounts
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -66,7 +66,8 @@ def main(arguments: list[str]) -> NoReturn:
     process.restore_locale(locale)
     try:
         call = Call(program, process.find_real(program, recorded, shim), words)
-        if not any(forms.match(reading) for reading in parse(program, words)):
+        readings = parse(program, words)
+        if not any(map(forms.match, readings)) or all(map(_mounts_what_is_here, readings)):
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -75,6 +76,17 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(_tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
         sys.exit(report(fault, arguments))
+
+
+def _mounts_what_is_here(command: Command) -> bool:
+    """Is it a `docker run` that certainly makes no host path: on an engine of this machine, and
+    whatever its client's version mounts is here? Most are, so nothing is imported for it."""
+    if command.path != ("container", "run") or command.doubts or command.program != "docker":
+        return False
+    if not process.surely_local(command.globals):
+        return False
+    told = mounts.read(command, None, process.logical_directory())
+    return not told.donors and all(process.stands(bind.source) for bind in told.makes)
 
 
 def walk(call: Call) -> NoReturn:
