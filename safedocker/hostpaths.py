@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from safedocker import copying
 from safedocker.edge import process
 from safedocker.errors import WouldFail
+from safedocker.loss import copying as loss_copying
 from safedocker.loss import mounts, nearby, operands, reach
-from safedocker.loss.facts import Container, Facts, HostPath
+from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, Facts, HostPath
 
 if TYPE_CHECKING:
     from safedocker.command.parse import Command
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 # From this engine on the mounts are set up before the network: a start that fails for want of a
 # network, or of a port, leaves the path behind (seen on 28.5; on 26.1 it does not).
 MOUNTS_FIRST = 27
+COMPOSE_NUMBER = "com.docker.compose.container-number"
 LISTED = 5000  # names in a folder that are compared
 
 
@@ -54,6 +57,54 @@ def of_containers(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     if len(command.operands) > 1 and (command.on("attach") or command.on("interactive")):
         raise WouldFail("docker attaches to one container only")
     return _of_each(reach.started_containers(command, facts), engine, facts)
+
+
+def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
+    """The facts with what `cp` writes over, and with the host paths that it makes: to look into a
+    container, running or not, the engine sets up its mounts (seen on 20.10 to 28.5)."""
+    command = settled.command
+    source, destination = loss_copying.ends(command.operands)
+    containers = _copied(settled, source.container or destination.container, facts)
+    if source.container:
+        containers = containers[:1]
+    if not containers:
+        raise WouldFail("no such container")
+    inspected = [engine.inspect(one) for one in containers]
+    sources = [path.source for one in inspected for path in one.binds]
+    missing = look(sources, engine)
+    paths = tuple(path for one in inspected for path in one.binds)
+    facts = replace(facts, paths=paths, missing=missing)
+    if any(gone is not False for gone in missing.values()):
+        return _described(facts, engine)
+    follow = command.on("follow-link")
+    for one in inspected:
+        facts = copying.overwritten(source, destination, one, engine, facts, follow=follow)
+    return facts
+
+
+def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...]:
+    """The containers that one end of a copy stands for; for Compose, those of a service."""
+    command = settled.command
+    if command.path[0] != "compose":
+        found = operands.find_container(name.strip("/"), facts.containers)
+        return () if found is None else (found,)
+    model = settled.client.model(command, settled.versions, None)
+    if model is None:
+        return ()
+    index = command.value("index") or "0"
+    return tuple(
+        sorted(
+            (
+                one
+                for one in facts.containers
+                if one.project == model.project
+                and one.labels.get(COMPOSE_SERVICE) == name
+                and (command.on("all") or one.labels.get(COMPOSE_ONEOFF) != "True")
+                and index in {"0", one.labels.get(COMPOSE_NUMBER)}
+            ),
+            key=lambda one: one.name,
+        )
+    )
 
 
 def _of_each(containers: Iterable[Container], engine: Engine, facts: Facts) -> Facts:
@@ -107,6 +158,8 @@ def _check_command(settled: Settled, engine: Engine, facts: Facts) -> None:
     started."""
     command = settled.command
     name = command.value("name")
+    if name and not mounts.is_name(name.removeprefix("/")):
+        raise WouldFail(f"Invalid container name ({name})")
     if name and operands.find_container(name.removeprefix("/"), facts.containers) is not None:
         raise WouldFail(f"the name {name} is in use")
     if (file := command.value("cidfile")) and os.path.exists(file):

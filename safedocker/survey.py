@@ -79,6 +79,8 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
             facts = replace(facts, api=api)
     if form.reach is Reach.HOST_PATHS:
         facts = hostpaths.of_run(settled, engine, facts)
+    if form.reach is Reach.OVERWRITTEN:
+        facts = hostpaths.of_copy(settled, engine, facts)
     if form.reach.of_compose:
         model = client.model(command, versions, compose.rehearsal(command, versions))
         facts = replace(facts, model=model)

@@ -4,16 +4,20 @@ that is far away too. No rule is decided here."""
 from __future__ import annotations
 
 import base64
+import io
 import json
 import posixpath
-from collections.abc import Iterable
+import tarfile
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from safedocker.edge import answers
-from safedocker.edge.porter import Porter
+from safedocker.edge.porter import CHUNK, Porter
 from safedocker.edge.wire import Wire
-from safedocker.errors import SafedockerError
+from safedocker.errors import NoBackup, SafedockerError
 
 # What the engine says of a path that is missing. Source: moby volume/mounts/validate.go.
 NO_SOURCE = "bind source path does not exist"
@@ -96,8 +100,8 @@ class Host:
             return found
         return found
 
-    def stat(self, container: str, path: str) -> Stat | None:
-        """Look at a path in a container, links followed. None where there is none.
+    def stat(self, container: str, path: str, *, follow: bool = True) -> Stat | None:
+        """Look at a path in a container; `follow` its links. None where there is none.
 
         The engine sets up the container's mounts for that, so that a bind source which is missing
         would be made: ask only where none is (seen on 20.10 to 28.5).
@@ -116,11 +120,34 @@ class Host:
             mode, link = told.get("mode"), told.get("linkTarget")
             if not isinstance(mode, int):
                 return None
-            if not (mode & LINK and isinstance(link, str) and link):
+            if not (follow and mode & LINK and isinstance(link, str) and link):
                 size = told.get("size")
                 return Stat(path, size if isinstance(size, int) else 0, bool(mode & DIRECTORY))
             path = posixpath.join(posixpath.dirname(path), link)
         return None
+
+    def listed(self, container: str, folder: str, deadline: float) -> dict[str, int] | None:
+        """The files below a folder of a container, by their path in it, with their bytes; None when
+        that takes longer than until `deadline`, of the monotonic clock. As for `stat`: it makes
+        bind sources that are missing.
+        """
+        found: dict[str, int] = {}
+        with self._wire.reading(
+            f"/containers/{quote(container, safe='')}/archive",
+            "list a folder of a container",
+            {"path": folder},
+            size=CHUNK,
+            timeout=max(0.1, deadline - time.monotonic()),
+            kind=NoBackup,
+        ) as chunks:
+            try:
+                with tarfile.open(fileobj=_Stream(chunks, deadline), mode="r|") as archive:
+                    for member in archive:
+                        if not member.isdir():
+                            found[member.name.partition("/")[2]] = member.size
+            except (tarfile.TarError, TimeoutError):
+                return None
+        return found
 
     def networks(self) -> frozenset[str]:
         """The names and ids of the engine's networks."""
@@ -140,6 +167,28 @@ class Host:
     def forget(self, container: str) -> None:
         """Remove a container that was made for us, of somebody's image and without mounts."""
         self._porter.remove_new(container)
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as a file that can be read. Raise TimeoutError past the deadline."""
+
+    def __init__(self, chunks: Iterator[bytes], deadline: float) -> None:
+        self._chunks = chunks
+        self._deadline = deadline
+        self._held = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._held:
+            if time.monotonic() > self._deadline:
+                raise TimeoutError
+            self._held = next(self._chunks, b"")
+        given = self._held[: len(buffer)]
+        self._held = self._held[len(given) :]
+        buffer[: len(given)] = given
+        return len(given)
 
 
 def _decoded(told: str) -> dict[str, object]:

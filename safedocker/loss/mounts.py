@@ -192,7 +192,7 @@ def of_engine(raw: str, *, foreign: bool = False) -> Bind:
         if "nocopy" in mode.split(","):
             raise WouldFail(f"invalid volume specification: {raw!r}")
         return Bind(clean(source), target)
-    if len(rest) and not foreign and not _is_name(source):
+    if len(rest) and not foreign and not is_name(source):
         raise WouldFail(f"create {source}: invalid name of a volume")
     return Bind("", target)
 
@@ -208,7 +208,8 @@ def is_mode(mode: str) -> bool:
     return len(found) == len(words) == len(set(found))
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """May a volume, or a container, be called this? Source: moby names/names.go."""
     return (
         len(name) > 1
         and name[0] in _LETTERS
@@ -277,7 +278,7 @@ def of_mount(value: str, client: int, folder: str) -> tuple[Bind, bool]:
         raise WouldFail(f"cannot mix {others.pop()} options with mount type {kind}")
     target = target_of(target)
     if kind != "bind":
-        if kind == "volume" and source and "volume" not in given and not _is_name(source):
+        if kind == "volume" and source and "volume" not in given and not is_name(source):
             raise WouldFail(f"create {source}: invalid name of a volume")
         return Bind("", target), False
     if not source.startswith("/"):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from safedocker.command.parse import Command
-from safedocker.loss import compose, nearby, operands
+from safedocker.loss import compose, copying, nearby, operands
 from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Facts, HostPath, Look
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
@@ -54,6 +54,10 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
             plan = _of_gone(command, form, facts, gone)
         case Reach.HOST_PATHS | Reach.HOST_PATHS_OF_CONTAINERS:
             plan = _plan(command, form, facts, missing_paths(facts), (), gaps=unseen_paths(facts))
+        case Reach.OVERWRITTEN:
+            written = copying.losses(facts.overwritten)
+            made = missing_paths(facts)
+            plan = _plan(command, form, facts, (*made, *written), (), gaps=unseen_paths(facts))
         case Reach.PROJECT_RM:
             plan = _project_rm(command, form, facts)
         case Reach.PROJECT_DOWN:
