@@ -38,6 +38,8 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     told = mounts.read(command, settled.versions.docker, process.logical_directory())
     if told.refused:
         raise WouldFail(told.refused)
+    if _wants_terminal(command) and not os.isatty(0):
+        raise WouldFail("the input device is not a TTY")
     image = command.operands[0] if command.operands else ""
     paths = [HostPath(bind.source, bind.target, "", image) for bind in told.makes]
     inherited = _of_donors(told.donors, {path.target for path in paths}, engine, facts)
@@ -177,6 +179,14 @@ def _check_command(settled: Settled, engine: Engine, facts: Facts) -> None:
         raise WouldFail(f"{image} can't be pulled")
     if there:
         _rehearse(settled, engine)
+
+
+def _wants_terminal(command: Command) -> bool:
+    """Does the client need standard input to be a terminal? Source: docker/cli
+    cli/command/container/run.go CheckTty."""
+    attached = [stream.lower() for stream in command.values("attach")]
+    stdin = "stdin" in attached if attached else command.on("interactive")
+    return stdin and command.on("tty") and not command.on("detach")
 
 
 def _check_networks(command: Command, engine: Engine, facts: Facts) -> None:

@@ -299,11 +299,30 @@ def _answered(answer: Answer, plan: Plan, decision: Decision, room: Room) -> Bac
         case Answer.WITHOUT:
             _audit(plan, decision, room, "without a backup")
             return None
+        case Answer.MAKE:
+            _make_paths(plan)
+            _audit(plan, decision, room, "paths made")
+            return None
         case Answer.CANCEL:
             _audit(plan, decision, room, "cancelled")
             raise Refused("cancelled: nothing was removed")
         case _:
             return assert_never(answer)
+
+
+def _make_paths(plan: Plan) -> None:
+    """Make the host paths as the person who calls, so that Docker does not do it as root."""
+    from safedocker import hostpaths
+    from safedocker.loss.plan import Kind
+
+    for loss in plan.losses:
+        if loss.kind is Kind.BIND_SOURCE:
+            try:
+                hostpaths.make(loss.name, file=loss.file)
+            except OSError as fault:
+                raise Refused(
+                    f"{loss.name} can't be made: {fault.strerror}. The command did not run"
+                ) from fault
 
 
 def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
