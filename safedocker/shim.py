@@ -11,7 +11,15 @@ import sys
 from safedocker.command.parse import Clients, Command, parse
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.edge import process
-from safedocker.errors import ExitCode, Interrupted, Refused, SafedockerError, WouldFail
+from safedocker.errors import (
+    ExitCode,
+    Interrupted,
+    NoContext,
+    NoEngine,
+    Refused,
+    SafedockerError,
+    WouldFail,
+)
 from safedocker.loss import forms, mounts
 
 if TYPE_CHECKING:
@@ -99,9 +107,16 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or _refused_by_itself(settled):
+    if settled is None or settled.form.reach.replaceable or _refused_by_itself(settled):
         process.become(call.real, call.words)
-    room = enter(settled)
+    try:
+        room = enter(settled)
+    except NoContext:
+        process.become(call.real, call.words)
+    except NoEngine:
+        if _passes_unseen(settled):
+            process.become(call.real, call.words)
+        raise
     with process.EndingSignals():
         taken: tuple[Backup, ...] = ()
         try:
@@ -137,6 +152,17 @@ def _refused_by_itself(settled: Settled) -> bool:
     """Will the real client ask on a stdin that is at its end? It takes that for No."""
     asks = settled.form.asks
     return bool(asks) and not settled.command.on(asks) and not process.stdin_can_answer()
+
+
+def _passes_unseen(settled: Settled) -> bool:
+    """Is there nothing that this command could take which would not pass anyway?"""
+    from safedocker.edge.terminal import Terminal
+    from safedocker.policy import decide, load
+
+    who = decide.caller(os.environ, Terminal().can_ask)
+    policy = load.load(os.environ)
+    action = decide.about_a_gap(settled.command, settled.form, policy, who)
+    return action is decide.Action.PASS
 
 
 def enter(settled: Settled) -> Room:
@@ -222,8 +248,8 @@ def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
         room.engine.start([container.id for container in stopped])
         _settle(taken, room)
     except SafedockerError as fault:
-        names = " ".join(container.name for container in stopped)
-        room.terminal.note(f"stopped for the backup and not started again: docker start {names}")
+        again = "; ".join(container.again for container in stopped)
+        room.terminal.note(f"stopped for the backup and not started again: {again}")
         room.terminal.note(fault.message)
 
 

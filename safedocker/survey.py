@@ -59,6 +59,7 @@ def _of_engine(settled: Settled, engine: Engine) -> Facts:
         api=engine.identity.api,
         volumes=volumes,
         containers=containers,
+        now=engine.now,
         docker=settled.versions.docker,
         compose=settled.versions.compose,
         prune_filters=clients.prune_filters(settled.command, settled.versions, os.environ),
@@ -81,6 +82,8 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
         facts = hostpaths.of_run(settled, engine, facts)
     if form.reach is Reach.OVERWRITTEN:
         facts = hostpaths.of_copy(settled, engine, facts)
+    if form.reach.replaceable or command.path == ("system", "prune"):
+        facts = replace(facts, images=engine.images())
     if form.reach.of_compose:
         model = client.model(command, versions, compose.rehearsal(command, versions))
         facts = replace(facts, model=model)

@@ -27,6 +27,7 @@ class Consistency(enum.Enum):
 
     COLD_CLEAN = "cold-clean"
     COLD_KILLED = "cold-killed"
+    PAUSED = "paused"
     LIVE = "live"
     DEFINITION = "definition"
 
@@ -39,6 +40,7 @@ class Consistency(enum.Enum):
 _SENTENCES = {
     Consistency.COLD_CLEAN: "cold: nobody was running with it while it was copied",
     Consistency.COLD_KILLED: "cold, but a container had to be killed: as after a power cut",
+    Consistency.PAUSED: "paused: nothing was written meanwhile; as after a power cut",
     Consistency.LIVE: "live: a container kept running with it, the copy may be torn",
     Consistency.DEFINITION: "definition only: the data lies elsewhere and is not removed",
 }
@@ -117,10 +119,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class StoppedContainer:
-    """A container that was stopped for the backup and is down since."""
+    """A container that was stopped or paused for the backup, and is so since."""
 
     id: str
     name: str
+    paused: bool = False
+
+    @property
+    def again(self) -> str:
+        """What to type to have it run again."""
+        return f"docker {'unpause' if self.paused else 'start'} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -206,7 +214,8 @@ def load(text: bytes, where: str) -> Backup:
         form=top.text("form"),
         project=top.maybe_text("project"),
         stopped=tuple(
-            StoppedContainer(one.text("id"), one.text("name")) for one in top.objects("stopped")
+            StoppedContainer(one.text("id"), one.text("name"), one.maybe_flag("paused"))
+            for one in top.objects("stopped")
         ),
         parts=tuple(_part(one) for one in top.objects("parts")),
     )
@@ -303,6 +312,9 @@ class _Object:
         if not isinstance(value, bool):
             raise self._wrong(key, "true or false")
         return value
+
+    def maybe_flag(self, key: str) -> bool:
+        return key in self._body and self.flag(key)
 
     def time(self, key: str) -> datetime.datetime:
         try:

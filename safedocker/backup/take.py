@@ -61,6 +61,14 @@ class Occasion:
     project: str | None
 
 
+@dataclass(frozen=True)
+class Calm:
+    """The containers, by id, that are stopped or paused before anything is copied."""
+
+    stop: tuple[str, ...] = ()
+    pause: tuple[str, ...] = ()
+
+
 def take(
     plan: Plan,
     losses: tuple[Loss, ...],
@@ -77,20 +85,20 @@ def take(
 ) -> Backup:
     """Back up `losses` of the plan; return it once it is verified and committed.
 
-    The plan's `stops` are stopped first, and stay so on success (`backup.stopped`). When anything
-    fails they run again, the draft is gone, and NoBackup is raised; Interrupted and
-    KeyboardInterrupt pass through as they are. Without `stop` nobody is stopped: for volumes
-    that are empty, and what can be made again from its definition. `now` is UTC, `reserve` bytes
-    that stay free.
+    The plan's `stops` are stopped first, its `pauses` paused, and stay so on success
+    (`backup.stopped`). When anything fails they run again, the draft is gone, and NoBackup is
+    raised; Interrupted and KeyboardInterrupt pass through as they are. Without `stop` nobody is
+    stopped: for volumes that are empty, and what can be made again from its definition. `now` is
+    UTC, `reserve` bytes that stay free.
     """
     occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project)
-    stops = plan.stops if stop else None
-    return keep(losses, stops, engine, store, occasion, progress, now, reserve)
+    calm = Calm(plan.stops, plan.pauses) if stop else None
+    return keep(losses, calm, engine, store, occasion, progress, now, reserve)
 
 
 def keep(
     losses: tuple[Loss, ...],
-    stops: tuple[str, ...] | None,
+    calm: Calm | None,
     engine: Engine,
     store: FolderStore,
     occasion: Occasion,
@@ -98,9 +106,9 @@ def keep(
     now: datetime.datetime,
     reserve: int = RESERVE,
 ) -> Backup:
-    """As `take`, for losses that no plan names; `stops` None: whoever runs with them may go on."""
+    """As `take`, for losses that no plan names; `calm` None: whoever runs with them may go on."""
     try:
-        return _Taking(losses, stops, engine, store, occasion, progress, now, reserve).run()
+        return _Taking(losses, calm, engine, store, occasion, progress, now, reserve).run()
     except (NoBackup, Interrupted):
         raise
     except SafedockerError as fault:
@@ -126,7 +134,7 @@ class _Taking:
     def __init__(
         self,
         losses: tuple[Loss, ...],
-        stops: tuple[str, ...] | None,
+        calm: Calm | None,
         engine: Engine,
         store: FolderStore,
         occasion: Occasion,
@@ -135,8 +143,8 @@ class _Taking:
         reserve: int,
     ) -> None:
         self._losses = losses
-        self._live = stops is None
-        self._stops = stops or ()
+        self._live = calm is None
+        self._calm = calm or Calm()
         self._engine = engine
         self._store = store
         self._occasion = occasion
@@ -154,10 +162,14 @@ class _Taking:
         volumes, containers = self._engine.snapshot()
         _check_there(self._losses, volumes)
         running = tuple(one for one in containers if one.running)
-        stopping = tuple(one for one in running if one.id in self._stops)
-        _check_stoppable(stopping)
+        stopping = tuple(
+            StoppedContainer(one.id, one.name, paused=one.id in self._calm.pause)
+            for one in running
+            if one.id in self._calm.stop or (one.id in self._calm.pause and one.state != "paused")
+        )
+        calm = {one.id for one in stopping} | set(self._calm.pause)
         if not self._live:
-            _check_cold(self._losses, [one for one in running if one not in stopping])
+            _check_cold(self._losses, [one for one in running if one.id not in calm])
         self._check_room()
         claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
         draft = self._store.begin(claim)
@@ -174,7 +186,7 @@ class _Taking:
         return backup
 
     def _fill(
-        self, draft: Draft, containers: Iterable[Container], stopping: tuple[Container, ...]
+        self, draft: Draft, containers: Iterable[Container], stopping: tuple[StoppedContainer, ...]
     ) -> Backup:
         stopped = self._stop(draft, stopping)
         before = self._cold_volumes()
@@ -200,21 +212,21 @@ class _Taking:
             engine=Origin(identity.name, identity.id, identity.host, identity.version),
             form=self._occasion.form,
             project=self._occasion.project,
-            stopped=tuple(StoppedContainer(one.id, one.name) for one in stopping),
+            stopped=stopping,
             parts=tuple(
                 _part(loss, before[loss.name], way, one, containers, stopped, checks[loss.name])
                 for loss, way, one in kept
             ),
         )
 
-    def _stop(self, draft: Draft, stopping: tuple[Container, ...]) -> tuple[Stopped, ...]:
+    def _stop(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> tuple[Stopped, ...]:
         if not stopping:
             return ()
         names = ", ".join(one.name for one in stopping)
         self._progress(Stage.STOP, names, 0, None)
-        journal = [StoppedContainer(one.id, one.name) for one in stopping]
-        draft.note_stopping(self._engine.identity.name, journal)
-        return self._engine.stop(tuple(one.id for one in stopping))
+        draft.note_stopping(self._engine.identity.name, stopping)
+        paused = self._engine.pause(tuple(one.id for one in stopping if one.paused))
+        return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
     def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
         def copied(done: int) -> None:
@@ -243,7 +255,8 @@ class _Taking:
         volumes, containers = self._engine.snapshot()
         _check_there(self._losses, volumes)
         if not self._live:
-            _check_cold(self._losses, [one for one in containers if one.running])
+            paused = {one.id for one in containers if one.state == "paused"} & {*self._calm.pause}
+            _check_cold(self._losses, [c for c in containers if c.running and c.id not in paused])
         return {loss.name: volumes[loss.name] for loss in self._losses}
 
     def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
@@ -283,7 +296,7 @@ class _Taking:
                 "make room there, or set XDG_DATA_HOME to a folder on another disk",
             )
 
-    def _back_out(self, draft: Draft, stopping: tuple[Container, ...]) -> str:
+    def _back_out(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> str:
         """Start again what ran, remove the draft. Return what could not be done, as a hint."""
         if stopping:
             try:
@@ -291,8 +304,8 @@ class _Taking:
                 draft.note_started()
             except (SafedockerError, OSError):
                 draft.abandon()  # its journal names them, for the next run to tell
-                names = " ".join(one.name for one in stopping)
-                return f"these containers could not be started again: docker start {names}"
+                again = "; ".join(one.again for one in stopping)
+                return f"these containers could not be started again: {again}"
         with contextlib.suppress(OSError):  # the next sweep removes what is left
             draft.discard()
         return ""
@@ -347,6 +360,9 @@ def _consistency(
         return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
     ids = {one.id for one in users(loss.name, containers)}
     own = [one for one in stopped if one.id in ids]
+    paused = [one.name for one in own if one.paused]
+    if paused:
+        return Consistency.PAUSED, f"paused: {', '.join(paused)}"
     if not own:
         return Consistency.COLD_CLEAN, "no container was running with it"
     how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
@@ -371,16 +387,6 @@ def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
             raise NoBackup(
                 f"the volume {loss.name} is gone meanwhile: nothing was removed by safedocker",
                 "type the command again to see what it takes now",
-            )
-
-
-def _check_stoppable(stopping: Iterable[Container]) -> None:
-    for one in stopping:
-        if one.auto_remove:
-            raise NoBackup(
-                f"{one.name} runs with --rm: stopping it for a backup would already remove it and "
-                "its anonymous volumes: nothing was removed",
-                "copy what it holds with docker cp while it runs, then stop it",
             )
 
 

@@ -16,7 +16,7 @@ from safedocker.backup import ways
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.store import FolderStore, Restore
-from safedocker.backup.take import RESERVE, Occasion, Progress, Stage, keep, users
+from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, keep, users
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
@@ -106,7 +106,7 @@ def undo(
         )
         if replaced:
             occasion = Occasion(tuple(argv), cwd, caller, "undo", backup.project)
-            saved = keep(replaced, (), engine, store, occasion, progress, now, reserve)
+            saved = keep(replaced, Calm(), engine, store, occasion, progress, now, reserve)
         for target in targets:
             try:
                 _restore(target, backup, engine, store, journal, progress)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from safedocker.errors import NoEngine
+from safedocker.errors import NoContext, NoEngine
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
@@ -145,7 +145,7 @@ def _named(context: str, source: str, folder: Path) -> tuple[str, Tls | None]:
         host = endpoint.get("Host") or DEFAULT_SOCKET
         skip = bool(endpoint.get("SkipTLSVerify"))
     except FileNotFoundError:
-        raise NoEngine(
+        raise NoContext(
             f'there is no Docker context "{context}" ({where})',
             "see which there are: docker context ls",
         ) from None

@@ -29,6 +29,7 @@ from safedocker.loss.facts import (
     Container,
     EngineIdentity,
     Holds,
+    Image,
     Look,
     Mount,
     Volume,
@@ -41,12 +42,13 @@ KILLED = 137  # 128 + SIGKILL: the exit code of a container that did not stop by
 
 @dataclass(frozen=True)
 class Stopped:
-    """A container that `stop` stopped."""
+    """A container that `stop` stopped, or `pause` paused."""
 
     id: str
     name: str
     exit_code: int
     clean: bool  # it ended by its own stop signal; False: it had to be killed
+    paused: bool = False
 
 
 class Engine:
@@ -68,6 +70,8 @@ class Engine:
         except BaseException:
             self._wire.close()
             raise
+        self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
+        self._asked = time.monotonic()
         self.identity = EngineIdentity(
             host=address.host,
             source=address.source,
@@ -91,6 +95,16 @@ class Engine:
         self._wire.close()
 
     # facts
+
+    @property
+    def now(self) -> float:
+        """The engine's clock, seconds since the epoch; 0.0 where it does not say."""
+        return self._clock and self._clock + time.monotonic() - self._asked
+
+    def images(self) -> tuple[Image, ...]:
+        """Return every image, those between two layers of a build too."""
+        listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
+        return tuple(map(answers.image, map(answers.mapping, listed)))
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
@@ -359,18 +373,37 @@ class Engine:
         clean = code != KILLED and state.get("OOMKilled") is not True
         return Stopped(id_, _name(after), code, clean)
 
+    def pause(self, ids: Sequence[str]) -> tuple[Stopped, ...]:
+        """Freeze containers as they are; one that is frozen already is left alone."""
+        frozen = []
+        for id_ in ids:
+            found = self._inspected(id_) or {}
+            if answers.mapping(found.get("State")).get("Paused") is not True:
+                self._wire.call(
+                    "POST",
+                    f"/containers/{id_}/pause",
+                    f"pause container {_name(found) or id_}",
+                    timeout=BUSY,
+                    kind=NoBackup,
+                )
+            frozen.append(Stopped(id_, _name(found), 0, clean=False, paused=True))
+        return tuple(frozen)
+
     def start(self, ids: Iterable[str]) -> None:
-        """Start containers, one after the other; one that runs already is left alone.
+        """Start containers, one after the other, and thaw what is paused; one that runs already
+        is left alone.
 
         All are tried; then the first fault is raised.
         """
         first: SafedockerError | None = None
         for id_ in ids:
             try:
+                state = answers.mapping((self._inspected(id_) or {}).get("State"))
+                verb = "unpause" if state.get("Paused") is True else "start"
                 self._wire.call(
                     "POST",
-                    f"/containers/{id_}/start",
-                    f"start container {id_[:12]} again",
+                    f"/containers/{id_}/{verb}",
+                    f"{verb} container {id_[:12]} again",
                     timeout=BUSY,
                     kind=SafedockerError,
                 )

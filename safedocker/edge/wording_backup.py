@@ -82,9 +82,9 @@ def abandoned(found: Abandoned) -> Iterator[str]:
     when = f" at {_local(found.at)}" if found.at else ""
     yield f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
     if found.stopped:
-        names = " ".join(one.name for one in found.stopped)
         on = f" on the engine {found.engine}" if found.engine else ""
-        yield f"it had stopped containers{on}; to start them: docker start {names}"
+        again = "; ".join(one.again for one in found.stopped)
+        yield f"it had stopped containers{on}; to start them: {again}"
 
 
 def _local(at: str) -> str:

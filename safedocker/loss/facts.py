@@ -163,6 +163,7 @@ class Image:
     id: str
     names: tuple[str, ...]  # "postgres:15"; () for a dangling one
     size: int  # bytes
+    parent: str = ""  # the id of the image it was built on, where the store keeps that
     labels: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0  # seconds since the epoch
 
@@ -268,6 +269,7 @@ class Facts:
         tuple[str, str], ...
     ] = ()  # config.json's, as far as this client sends them
     remove_orphans: bool = False  # COMPOSE_REMOVE_ORPHANS, as this Compose reads it
+    now: float = 0.0  # the engine's clock, seconds since the epoch; 0.0: it does not say
     dangling: frozenset[str] | None = None  # volumes that the engine says nobody uses
     paths: tuple[HostPath, ...] = ()  # those that containers which start will mount
     missing: Mapping[str, bool | None] = field(default_factory=dict)  # by source; None: unknown

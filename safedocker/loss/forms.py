@@ -467,6 +467,27 @@ def match(command: Command) -> Form | None:
     return None
 
 
+def spares_volumes(command: Command, form: Form) -> bool:
+    """Can a command under this row take no more than containers with their own files?
+
+    A doubt counts as the row that takes volumes, which stands first.
+    """
+    if form.reach in _OF_CONTAINERS_ONLY:
+        return True
+    named = {"container-rm", "compose-down", "compose-rm"}
+    return form.name in named and not operands.wanders(command)
+
+
+_OF_CONTAINERS_ONLY = frozenset(
+    (
+        Reach.STOPPED_CONTAINERS,
+        Reach.ENDED_CONTAINERS,
+        Reach.OVERWRITTEN,
+        Reach.PROJECT_ENDED,
+    )
+)
+
+
 def _doubtful(command: Command, form: Form) -> bool:
     """Could an option that is new to us have switched the form on? No option makes a path."""
     return bool(command.doubts) and form.when is not _wanders and not command.on("dry-run")

@@ -101,9 +101,10 @@ class Plan:
     """Everything a command would take from an engine as it stands.
 
     `stops` are the ids of running containers that hold a lost volume and that the command itself
-    would stop or kill: the backup may stop them first. `gaps` are things that could not be found
-    out, each a sentence; a plan with gaps is read as the worst case. `disputes` are contradictions
-    in what the engine says: nobody can say yes to those.
+    would stop or kill: the backup may stop them first. Those in `pauses` were started with --rm:
+    a stop would remove them and their volumes, so they can only be paused. `gaps` are things that
+    could not be found out, each a sentence; a plan with gaps is read as the worst case. `disputes`
+    are contradictions in what the engine says: nobody can say yes to those.
     """
 
     command: Command
@@ -114,6 +115,7 @@ class Plan:
     gaps: tuple[str, ...] = field(default=())
     disputes: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
+    pauses: tuple[str, ...] = ()
     project: str | None = None
     safer: str = ""  # a command line that keeps the data, where one exists
 

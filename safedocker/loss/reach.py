@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from safedocker.command.parse import Command
-from safedocker.loss import compose, copying, nearby, operands
-from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Facts, HostPath, Look
+from safedocker.loss import compose, copying, images, nearby, operands, prune
+from safedocker.loss.facts import Container, Facts, HostPath, Look
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 from safedocker.loss.removal import (
@@ -28,7 +28,6 @@ from safedocker.loss.removal import (
 )
 
 STABLE_DATES = 26  # the first engine whose volumes were seen to keep their date of creation
-ANONYMOUS_PRUNE_API = (1, 42)  # from here on `volume prune` spares named volumes (engine 23.0)
 # Signals that end no program, whatever it makes of the others. Source: signal(7).
 MILD_SIGNALS = {"CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"}
 MILD_NUMBERS = {17, 18, 19, 20, 21, 22, 23, 28}  # the same on Linux
@@ -44,14 +43,17 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
         case Reach.NAMED:
             plan = _named(command, form, facts)
         case Reach.UNUSED_VOLUMES:
-            plan = _plan(command, form, facts, *_unused_volumes(command, form, facts, gone=()))
-        case Reach.STOPPED_CONTAINERS:
-            plan = _stopped(command, form, facts)
-        case Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
-            plan = _stopped_then_volumes(command, form, facts)
+            plan = _of_gone(command, form, facts, prune.unused_volumes(command, facts))
+        case Reach.STOPPED_CONTAINERS | Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
+            plan = _of_gone(command, form, facts, prune.stopped_and_unused(command, facts))
+        case Reach.IMAGES:
+            plan = _plan(command, form, facts, images.removed(command, facts), ())
+        case Reach.BUILD_CACHE:
+            plan = _plan(command, form, facts, images.build_cache(), ())
         case Reach.ENDED_CONTAINERS:
-            gone = gone_with(facts, Removed(ended_containers(command, facts)), disposable=True)
-            plan = _of_gone(command, form, facts, gone)
+            ended = ended_containers(command, facts)
+            gone = gone_with(facts, Removed(ended), disposable=True)
+            plan = _of_gone(command, form, facts, gone, stops=ended)
         case Reach.HOST_PATHS | Reach.HOST_PATHS_OF_CONTAINERS:
             plan = _plan(command, form, facts, missing_paths(facts), (), gaps=unseen_paths(facts))
         case Reach.OVERWRITTEN:
@@ -73,7 +75,7 @@ def to_inspect(command: Command, form: Form, facts: Facts) -> tuple[Container, .
         case Reach.NAMED:
             return named_containers(command, facts)
         case Reach.STOPPED_CONTAINERS | Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
-            return stopped_containers(command, facts)
+            return prune.stopped_containers(command, facts)
         case Reach.ENDED_CONTAINERS | Reach.HOST_PATHS_OF_CONTAINERS:
             return addressed_containers(command, facts)
         case Reach.PROJECT_RM:
@@ -202,52 +204,6 @@ def _is_mild(signal: str) -> bool:
     return signal.upper().removeprefix("SIG") in MILD_SIGNALS
 
 
-def stopped_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
-    """The containers that a prune removes."""
-    return tuple(
-        c for c in facts.containers if not c.running and _passes(_filters(command, facts), c.labels)
-    )
-
-
-def _filters(command: Command, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """The prune filters in force: the command's own, then the configuration's that this client
-    sends. The command's label supersedes the configuration's opposite of it.
-
-    Source: docker/cli cli/command/utils.go PruneFilters.
-    """
-    given = [_split(value) for value in command.values("filter")]
-    merged = list(given)
-    for key, value in facts.prune_filters:
-        opposite = {"label": "label!", "label!": "label"}.get(key)
-        if (opposite, value) not in given:
-            merged.append((key, value))
-    return tuple(merged)
-
-
-def _split(filter_: str) -> tuple[str, str]:
-    """`label!=x` is the key `label!` with the value `x`, as Docker's own option type splits it."""
-    key, _, value = filter_.partition("=")
-    return key.strip().lower(), value.strip()
-
-
-def _passes(filters: Iterable[tuple[str, str]], labels: Mapping[str, str]) -> bool:
-    """Do the label filters select something with these labels?
-
-    Every `label=` must match; a thing is spared by `label!=` only when it carries *all* the labels
-    so named (docker/cli#6918; engines 20.10 to 29.7).
-    """
-    wanted = [value for key, value in filters if key == "label"]
-    spared = [value for key, value in filters if key == "label!"]
-    if not all(_has(labels, value) for value in wanted):
-        return False
-    return not spared or not all(_has(labels, value) for value in spared)
-
-
-def _has(labels: Mapping[str, str], wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
 def _named(command: Command, form: Form, facts: Facts) -> Plan:
     """What operands address: containers with what goes with them, and volumes."""
     removed = named_containers(command, facts)
@@ -272,55 +228,6 @@ def _named(command: Command, form: Form, facts: Facts) -> Plan:
             losses = {key: loss for key, loss in losses.items() if key[1] != volume.name}
             losses[lost.kind, lost.name] = lost
     return _plan(command, form, facts, losses.values(), stays, stops=removed, gaps=gone.gaps)
-
-
-def _stopped(command: Command, form: Form, facts: Facts) -> Plan:
-    gone = gone_with(facts, Removed((), stopped_containers(command, facts)))
-    return _of_gone(command, form, facts, gone)
-
-
-def _stopped_then_volumes(command: Command, form: Form, facts: Facts) -> Plan:
-    """Anonymous volumes of the containers are unused by then: they go, or are left behind."""
-    stopped = stopped_containers(command, facts)
-    gone = gone_with(facts, Removed((), stopped))
-    losses, stays = _unused_volumes(command, form, facts, gone=stopped)
-    taken = {loss.name for loss in losses}
-    rest = [loss for loss in gone.losses if loss.name not in taken or loss.kind is Kind.LAYER]
-    return _plan(command, form, facts, (*losses, *rest), (*gone.stays, *stays), gaps=gone.gaps)
-
-
-def _unused_volumes(
-    command: Command, form: Form, facts: Facts, gone: tuple[Container, ...]
-) -> tuple[list[Loss], list[Stays]]:
-    """The prune rule: unused, local, without driver options, selected by the filters, and, from
-    API 1.42 on, anonymous unless `all` is asked for.
-
-    Source: moby volume/service/service.go Prune, daemon/volumes.go (the API switch).
-    """
-    filters = _filters(command, facts)
-    everything = (
-        facts.api < ANONYMOUS_PRUNE_API
-        or (command.on("all") and form.reach is Reach.UNUSED_VOLUMES)
-        or any(key == "all" and value.lower() in {"1", "true", "t"} for key, value in filters)
-    )
-    remaining = without(facts.containers, gone)
-    used = {m.volume for c in remaining if HELPER not in c.labels for m in c.mounts if m.volume}
-    losses = []
-    stays = []
-    for volume in facts.volumes.values():
-        if volume.name in used:
-            continue
-        if volume.driver != "local" or volume.options:
-            stays.append(Stays(volume.name, "a prune spares volumes with options or other drivers"))
-        elif not _passes(filters, volume.labels):
-            stays.append(Stays(volume.name, "spared by the filters"))
-        elif not everything and ANONYMOUS not in volume.labels:
-            stays.append(Stays(volume.name, "a named volume; this prune takes anonymous ones only"))
-        else:
-            users = users_of(volume.name, gone)
-            why = f"unused once {names(users)} is removed" if users else "unused"
-            losses.append(volume_loss(volume, why, facts))
-    return losses, stays
 
 
 def missing_paths(facts: Facts) -> list[Loss]:
@@ -435,6 +342,7 @@ def _plan(
 ) -> Plan:
     ordered = tuple(sorted(losses, key=lambda loss: (_ORDER[loss.kind], loss.name)))
     lost = {loss.name for loss in ordered if loss.kind.is_volume}
+    held = [c for c in stops if c.running and any(m.volume in lost for m in c.mounts)]
     return Plan(
         command=command,
         form=form,
@@ -442,6 +350,7 @@ def _plan(
         losses=ordered,
         stays=tuple(dict.fromkeys(stays)),
         gaps=gaps,
-        stops=tuple(c.id for c in stops if c.running and any(m.volume in lost for m in c.mounts)),
+        stops=tuple(c.id for c in held if not c.auto_remove),
+        pauses=tuple(c.id for c in held if c.auto_remove),
         project=project,
     )
