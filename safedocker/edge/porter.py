@@ -48,7 +48,7 @@ class Porter:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._stamp = _stamp()
+        self.stamp = _stamp()  # on all that we leave there, even for a moment
         self._lock = threading.Lock()
         self._image: str | None = None
 
@@ -126,7 +126,7 @@ class Porter:
             "Target": TARGET,
             "ReadOnly": read_only,
             # A volume that is there keeps its labels; one that this mount makes gets ours.
-            "VolumeOptions": {"NoCopy": True, "Labels": {HELPER: self._stamp}},
+            "VolumeOptions": {"NoCopy": True, "Labels": {HELPER: self.stamp}},
         }
         for last in (False, True):
             made = self._wire.find(
@@ -137,7 +137,7 @@ class Porter:
                 body={
                     "Image": self._own_image(),
                     "Cmd": ["never"],
-                    "Labels": {HELPER: self._stamp},
+                    "Labels": {HELPER: self.stamp},
                     "HostConfig": {
                         "NetworkMode": "none",
                         "LogConfig": {"Type": "none"},
@@ -156,14 +156,14 @@ class Porter:
     def _unmake(self, name: str) -> None:
         """Remove a volume that our own mount made, as somebody had just removed the real one."""
         made = find_volume(self._wire, name)
-        if made is not None and made.labels.get(HELPER) == self._stamp:
+        if made is not None and made.labels.get(HELPER) == self.stamp:
             path = f"/volumes/{quote(name, safe='')}"
             self._wire.find("DELETE", path, f"remove volume {name}", allowed=(404, 409))
 
     def _own_image(self) -> str:
         with self._lock:
             if self._image is None:
-                changes = ['CMD ["never"]', f"LABEL {HELPER}={self._stamp}"]
+                changes = ['CMD ["never"]', f"LABEL {HELPER}={self.stamp}"]
                 answer = self._wire.call(
                     "POST",
                     "/images/create",
