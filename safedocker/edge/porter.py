@@ -48,7 +48,7 @@ class Porter:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self.stamp = _stamp()  # the value of our label
+        self.stamp = _stamp()  # on all that we leave there, even for a moment
         self._lock = threading.Lock()
         self._image: str | None = None
 
