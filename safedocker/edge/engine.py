@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +19,13 @@ from urllib.parse import quote
 from safedocker.edge import answers, swarm
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
+from safedocker.edge.container import (
+    create_container,
+    inspect_container,
+    load_layer,
+    read_layer,
+)
+from safedocker.edge.host import Host
 from safedocker.edge.layer import look_into_layer
 from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
 from safedocker.edge.wire import Wire
@@ -62,6 +69,7 @@ class Engine:
         """
         self._wire = Wire(address, timeout)
         self._porter = Porter(self._wire)
+        self.host = Host(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
             version = self._wire.connect()
@@ -151,7 +159,13 @@ class Engine:
             else mount
             for mount in map(answers.mount, answers.mappings(found, "Mounts"))
         )
-        return replace(container, mounts=mounts, auto_remove=_removes_itself(found), inspected=True)
+        return replace(
+            container,
+            mounts=mounts,
+            auto_remove=_removes_itself(found),
+            inspected=True,
+            binds=answers.binds(found),
+        )
 
     def _inspected(self, id_or_name: str) -> dict[str, Any] | None:
         path = f"/containers/{quote(id_or_name, safe='')}/json"
@@ -340,6 +354,35 @@ class Engine:
                 timeout=BUSY,
                 kind=SafedockerError,
             )
+
+    # whole containers
+
+    def definition(self, id_: str) -> dict[str, Any]:
+        """Return all that the engine says of a container. Raise NoBackup when it is gone."""
+        return inspect_container(self._wire, id_)
+
+    def read_layer(
+        self, id_: str
+    ) -> contextlib.AbstractContextManager[tuple[str, Iterator[bytes]]]:
+        """Give the digest and the tar of what a container wrote outside its mounts."""
+        return read_layer(self._wire, id_, self._porter.stamp)
+
+    def make_container(
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        size: int,
+        layer: Iterable[bytes],
+    ) -> str:
+        """Make a container as it was, with the layer it had; return its id. It is not started.
+
+        Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
+        """
+        base = answers.text(definition, "Image")
+        config = answers.mapping(definition.get("Config"))
+        image = load_layer(self._wire, base, digest, size, layer, config)
+        return create_container(self._wire, name, definition, image)
 
     def sweep(self) -> tuple[str, ...]:
         """Remove helpers of processes that are gone; return the containers' names."""

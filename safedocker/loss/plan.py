@@ -70,6 +70,7 @@ class Loss:
     in_memory: str = ""  # a database that runs with it, and that writes when it ends
     disposable: bool = False  # of a container that was started with --rm, and that ends
     certain: bool = True  # False: it may go or stay, the swarm chooses; read as if it went
+    file: bool = False  # of a host path: a file is meant, and Docker would make a folder
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN
     size: int | None = None  # bytes

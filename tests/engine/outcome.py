@@ -142,22 +142,42 @@ class Snapshot:
         }
 
 
-def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> dict[str, set[str]]:
+@dataclass(frozen=True)
+class Foretold:
+    """What explanations say would go, by kind; and what may go or stay, as the swarm chooses."""
+
+    sure: dict[str, set[str]]
+    perhaps: dict[str, set[str]]
+
+    def fits(self, gone: dict[str, set[str]]) -> bool:
+        """Is this what is gone: all that is sure, and nothing that was not named?"""
+        kinds = {*self.sure, *self.perhaps, *gone}
+        none: set[str] = set()
+        return all(
+            self.sure.get(kind, none)
+            <= gone.get(kind, none)
+            <= self.sure.get(kind, none) | self.perhaps.get(kind, none)
+            for kind in kinds
+        )
+
+
+def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> Foretold:
     """What the explanations of a line's commands say would go, by kind."""
-    found: dict[str, set[str]] = {}
+    found = Foretold({}, {})
     for answer in answers:
         for loss in (answer["plan"] or {"losses": ()})["losses"]:
             kind = "volume" if loss["kind"] in VOLUMES else loss["kind"]
+            if kind in {"build cache", "plugin"}:
+                continue
             name = loss["id"] if kind in {"container layer", "image"} else loss["name"]
             name = "swarm" if kind == "swarm" else name
-            found.setdefault(kind, set()).add(name)
-    made = found.get("bind source", set())
+            into = found.sure if loss["certain"] else found.perhaps
+            into.setdefault(kind, set()).add(name)
+    made = found.sure.get("bind source", set())
     for path in tuple(made):  # with its parents, as far as they were not there
         for parent in map(str, Path(path).parents):
             if parent not in before.folders and not os.path.exists(parent):
                 made.add(parent)
-    for kind in ("build cache", "plugin"):
-        found.pop(kind, None)
     return found
 
 
@@ -375,21 +395,19 @@ class Bench:
             file.chmod(0o755)
 
     def outcome(
-        self, before: Snapshot, line: str, expected: dict[str, set[str]]
+        self, before: Snapshot, line: str, expected: Foretold
     ) -> tuple[dict[str, set[str]], Snapshot, subprocess.CompletedProcess[str]]:
         """Run the line by the real client: what it took, what is left, and how it ended."""
         done = self.run(line)
         assert self.state is not None
-        if self.state.waits and not expected:
-            time.sleep(self.state.waits)
+        time.sleep(self.state.waits)  # what goes by itself, and was not foretold, shows by then
         deadline = time.monotonic() + PATIENCE
         while True:
             after = self.snapshot()
             gone = before.gone(after)
-            if gone == expected or not expected or time.monotonic() > deadline:
+            if expected.fits(gone) or not expected.sure or time.monotonic() > deadline:
                 return gone, after, done
             time.sleep(0.05)
-
 
     def comes_to(self, shape: dict[str, Any]) -> bool:
         """Does the state come to this shape, if not at once?"""
