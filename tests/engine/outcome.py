@@ -291,7 +291,8 @@ class Bench:
             containers={one["Id"]: one["Names"][-1].lstrip("/") for one in containers},
             running=frozenset(one["Id"] for one in containers if one["State"] == "running"),
             images=self._images(),
-            networks=frozenset(one["Id"] for one in ask("/networks")),
+            # a swarm makes its own a moment later
+            networks=frozenset(() if swarm else (one["Id"] for one in ask("/networks"))),
             swarm=swarm,
             secrets=self._named("/secrets") if swarm else frozenset(),
             configs=self._named("/configs") if swarm else frozenset(),
