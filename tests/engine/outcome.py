@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -96,6 +96,7 @@ class Snapshot:
     configs: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
     contexts: frozenset[str] = frozenset()
+    plugins: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -116,6 +117,7 @@ class Snapshot:
             "service": set(self.services - after.services),
             "swarm": {"swarm"} if self.swarm and not after.swarm else set(),
             "context": set(self.contexts - after.contexts),
+            "plugin": set(self.plugins - after.plugins),
             "bind source": set(after.folders - self.folders),
             "file": {
                 path
@@ -137,6 +139,7 @@ class Snapshot:
             "networks": len(self.networks),
             "swarm": (self.swarm, self.secrets, self.configs, self.services),
             "contexts": self.contexts,
+            "plugins": self.plugins,
             "folders": self.folders,
             "files": self.files,
         }
@@ -167,7 +170,7 @@ def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> Foretold:
     for answer in answers:
         for loss in (answer["plan"] or {"losses": ()})["losses"]:
             kind = "volume" if loss["kind"] in VOLUMES else loss["kind"]
-            if kind in {"build cache", "plugin"}:
+            if kind == "build cache":
                 continue
             name = loss["id"] if kind in {"container layer", "image"} else loss["name"]
             name = "swarm" if kind == "swarm" else name
@@ -250,6 +253,8 @@ class Bench:
             ask(f"/containers/{one['Id']}?force=1&v=1", "DELETE")
         for one in ask("/volumes")["Volumes"] or []:
             ask(f"/volumes/{one['Name']}?force=1", "DELETE")
+        for one in ask("/plugins") or ():
+            ask(f"/plugins/{one['Name']}?force=1", "DELETE")
         for one in ask("/networks"):
             if one["Name"] not in OWN_NETWORKS:
                 ask(f"/networks/{one['Id']}", "DELETE")
@@ -259,7 +264,8 @@ class Bench:
         for name in BASE - {name for names in self._images().values() for name in names}:
             self._load(name)
         shutil.rmtree(self.home / ".docker/contexts", ignore_errors=True)
-        shutil.rmtree(self.watched)
+        for place in (self.watched, *Path("/").glob("sdcorpus*")):
+            shutil.rmtree(place)
         self.watched.mkdir()
 
     def close(self) -> None:
@@ -279,7 +285,8 @@ class Bench:
         swarm = self._swarms()
         folders: set[str] = set()
         files: dict[str, str] = {}
-        for here, _, names in os.walk(self.watched):
+        places = [self.watched, *Path("/").glob("sdcorpus*")]
+        for here, _, names in (found for place in places for found in os.walk(place)):
             folders.add(here)
             for name in names:
                 path = Path(here, name)
@@ -298,6 +305,7 @@ class Bench:
             configs=self._named("/configs") if swarm else frozenset(),
             services=self._named("/services") if swarm else frozenset(),
             contexts=frozenset(json.loads(path.read_text())["Name"] for path in contexts),
+            plugins=frozenset(one["Name"] for one in ask("/plugins") or ()),
             folders=frozenset(folders),
             files=files,
         )
@@ -445,13 +453,8 @@ def pack_held(place: Path) -> None:
     shutil.rmtree(tree)
 
 
-@contextlib.contextmanager
-def bench(engine: PrivateEngine, client: PrivateEngine, place: Path) -> Iterator[Bench]:
-    """A bench for as long as it is wanted; the engine is left as it was."""
-    place.mkdir(parents=True, exist_ok=True)
+def open_bench(engine: PrivateEngine, client: PrivateEngine, place: Path) -> Bench:
+    """A bench in a folder of its own; what it leaves in the engine, `close` removes."""
+    place.mkdir(parents=True)
     pack_held(place)
-    made = Bench(engine, client, place)
-    try:
-        yield made
-    finally:
-        made.close()
+    return Bench(engine, client, place)

@@ -5,7 +5,6 @@ the shims as it does without them."""
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ import pytest
 
 from safedocker.loss.forms import FORMS
 from tests.engine import outcome
-from tests.engine.outcome import Bench, State, foretold, settled
-from tests.engines import PrivateEngine
+from tests.engine.outcome import State, foretold, settled
 
 pytestmark = pytest.mark.engine
 
@@ -92,31 +90,6 @@ def test_the_corpus_is_well_formed():
         assert case.state in STATES, case.id
         assert set(case.verdicts) <= set(ACTIONS), case.id
         assert case.form is None or case.form in {form.name for form in FORMS}, case.id
-
-
-@pytest.fixture(scope="module")
-def benches(
-    start_engine: Callable[[str], PrivateEngine], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Bench]]:
-    """The bench of a pairing: "26", or "20@26" for the client of 20 before the engine of 26."""
-    place = tmp_path_factory.mktemp("corpus")
-    stands: list[tuple[str, Any, Bench]] = []
-
-    def stand(pairing: str) -> Bench:
-        if stands and stands[-1][0] != pairing:
-            stands.pop()[1].__exit__(None, None, None)
-        if not stands:
-            client, _, version = pairing.partition("@")
-            engine = start_engine(version or client)
-            other = PrivateEngine(client)
-            start_engine(client) if client == "28" else None
-            manager = outcome.bench(engine, other, place / pairing)
-            stands.append((pairing, manager, manager.__enter__()))
-        return stands[-1][2]
-
-    yield stand
-    if stands:
-        stands.pop()[1].__exit__(None, None, None)
 
 
 PLAYS = sorted(
