@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Facts, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Stays
 
-_DIGEST = re.compile("[0-9a-f]{64}")  # a name that the engine made up
-
 # Databases that keep their data in memory, and save it when they are stopped; by image name.
 IN_MEMORY = {
     "redis": "Redis",
@@ -41,6 +39,14 @@ class Removed:
         return self.with_volumes + self.without_volumes
 
 
+def self_removing(removed: Iterable[Container], also: Iterable[Container] = ()) -> Removed:
+    """Containers that are stopped and then removed without their volumes, and `also` those: one
+    that was started with --rm takes its anonymous volumes along, as it is gone by the stop."""
+    every = (*removed, *also)
+    ends = tuple(one for one in every if one.running and one.auto_remove)
+    return Removed(ends, tuple(one for one in every if one not in ends))
+
+
 @dataclass(frozen=True)
 class Gone:
     """What their removal takes, what it leaves, and what could not be found out."""
@@ -54,8 +60,7 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
     """Given the containers that are removed, return each one's layer and anonymous volumes.
 
     A volume that no container which stays refers to goes with a container removed with its
-    volumes; with one removed without them it is left behind, detached. So is one that was handed
-    on by its made-up name, as Compose does when it recreates a container. `disposable`: they end,
+    volumes; with one removed without them it is left behind, detached. `disposable`: they end,
     and were started with --rm.
     Source: moby daemon/mounts.go removeMountPoints, daemon/delete.go cleanupContainer.
     """
@@ -84,14 +89,13 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
             gaps.append(f"container {container.name} could not be inspected")
         for mount in container.mounts:
             volume = facts.volumes.get(mount.volume)
-            named = mount.anonymous is False
-            if volume is None or (named and not _DIGEST.fullmatch(volume.name)):
+            if volume is None or (mount.anonymous is False and not _named_by_engine(volume)):
                 continue
             users = users_of(mount.volume, remaining)
             why = f"anonymous volume of {container.name} at {mount.target}"
             if users:
                 stays.append(Stays(mount.volume, f"anonymous, but in use by {names(users)}"))
-            elif takes and not named:
+            elif takes and mount.anonymous is not False:
                 lost = volume_loss(volume, why, facts, anonymous=True)
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:
@@ -99,6 +103,12 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
                 detached[volume.name] = replace(lost, kind=Kind.DETACHED_VOLUME)
     left = [loss for name, loss in detached.items() if name not in losses]
     return Gone((*layers, *losses.values(), *left), tuple(stays), tuple(gaps))
+
+
+def _named_by_engine(volume: Volume) -> bool:
+    """Did nobody name the volume? Compose mounts one that it hands on to the next container by
+    its name; then a removal with volumes spares it, and nobody knows it by that name either."""
+    return re.fullmatch("[0-9a-f]{64}", volume.name) is not None
 
 
 def volume_loss(volume: Volume, why: str, facts: Facts, *, anonymous: bool | None = None) -> Loss:
