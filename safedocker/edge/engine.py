@@ -363,8 +363,8 @@ class Engine:
 
     def read_layer(
         self, id_: str
-    ) -> contextlib.AbstractContextManager[tuple[str, Iterator[bytes]]]:
-        """Give the digest and the tar of what a container wrote outside its mounts."""
+    ) -> contextlib.AbstractContextManager[tuple[str, int, Iterator[bytes]]]:
+        """Give digest, size and bytes of the tar of what a container wrote outside its mounts."""
         return read_layer(self._wire, id_, self._porter.stamp)
 
     def make_container(
@@ -374,8 +374,9 @@ class Engine:
         digest: str,
         size: int,
         layer: Iterable[bytes],
-    ) -> str:
-        """Make a container as it was, with the layer it had; return its id. It is not started.
+    ) -> tuple[str, tuple[str, ...]]:
+        """Make a container as it was, with the layer it had; return its id, and sentences about
+        what could not be as it was. It is not started.
 
         Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
         """

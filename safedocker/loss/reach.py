@@ -394,8 +394,7 @@ def _plan(
     project: str | None = None,
 ) -> Plan:
     ordered = tuple(sorted(losses, key=lambda loss: (_ORDER[loss.kind], loss.name)))
-    lost = {loss.name for loss in ordered if loss.kind.is_volume}
-    held = [c for c in stops if c.running and any(m.volume in lost for m in c.mounts)]
+    held = [container for container in stops if container.running]
     return Plan(
         command=command,
         form=form,
