@@ -104,18 +104,18 @@ def parse(program: str, argv: Sequence[str], clients: Clients = _ANY_CLIENT) -> 
     """
     words = list(argv)
     if program != "docker-compose":
-        return (_docker(words, _Tree(clients)),)
+        return (_docker(words, Tree(clients)),)
     if clients.compose is None:
-        return (_compose_v1(words, None), _compose_v2(words, _Tree(clients)))
+        return (_compose_v1(words, None), _compose_v2(words, Tree(clients)))
     if clients.compose < (2,):
         return (_compose_v1(words, clients.compose),)
-    return (_compose_v2(words, _Tree(clients)),)
+    return (_compose_v2(words, Tree(clients)),)
 
 
 # --- docker and Compose v2 -----------------------------------------------------------------------
 
 
-class _Tree:
+class Tree:
     """The commands that these clients have between them, by key: "volume rm"; "" is docker."""
 
     def __init__(self, clients: Clients) -> None:
@@ -160,6 +160,12 @@ class _Tree:
         """Return the key of a command of docker's own."""
         return None if word in grammar.PLUGINS else self.child("", word)
 
+    def scope(self, key: str) -> Scope:
+        """Return the options that a command understands, its own first."""
+        if not key:
+            return [(grammar.ROOT, self.docker), (grammar.PERSISTENT[""], self.docker)]
+        return [(self.entry(key)[1], self.span(key)), *self.persistent(key)]
+
     def persistent(self, key: str) -> Scope:
         """Return the options that a command has from the words above it."""
         top = key.partition(" ")[0]
@@ -188,7 +194,7 @@ class _Walk:
     def __init__(
         self,
         program: str,
-        tree: _Tree,
+        tree: Tree,
         words: list[str],
         origin: tuple[list[str], list[int]] | None = None,
     ) -> None:
@@ -200,6 +206,8 @@ class _Walk:
 
     def globals(self, span: Span, child: Callable[[str], str | None] | None) -> int:
         """Read docker's own options and return the index of the word after them."""
+        if self.words and self.words[0][:1] != "-":
+            return 0
         scope = [(grammar.ROOT, span), (grammar.PERSISTENT[""], span)]
         into = self.reading.globals
         rest = read_options(self.reading, self.words, scope, into=into, stops=True, child=child)
@@ -208,39 +216,53 @@ class _Walk:
     def late_globals(self, words: list[str]) -> None:
         """Read the options between a leading `--` and the command.
 
-        20.10 has chosen its engine by then, 26.1 has not: `docker -- -H x ps` (seen).
+        By then every client has its context and log level; 20.10 has its engine too, while 26.1
+        and 28.5 still hear -H, unless a context was named before: `docker -- -H x ps` (seen).
         """
         late: Pairs = []
         span, second = self.tree.docker, grammar.DOCKER_COLUMNS[1][1]
-        scope = [(grammar.ROOT, span), (grammar.PERSISTENT[""], span)]
-        read_options(self.reading, words, scope, into=late, stops=False)
+        read_options(self.reading, words, self.tree.scope(""), into=late, stops=False)
+        late = [pair for pair in late if pair[0] == "host" or pair[0].startswith("tls")]
         if late and span[0] < second and not (span[2] and span[1] < second):
             self.reading.doubt("an older docker ignores options between `--` and the command")
-        if span[1] >= second:
+        if span[1] < second:
+            return
+        if _last(self.reading.globals, "context") in (None, "", "default"):
             self.reading.globals += late
+        elif len(_hosts(late)) > 1 and span[0] > second:
+            self.reading.error = _TWO_HOSTS
 
     def check_globals(self) -> None:
         """Note what makes docker give up before it looks at the command."""
         given = self.reading.globals
         if self.reading.error or not given:
             return
-        hosts = [value for name, value in given if name == "host"]
-        if len(hosts) > 1:
-            self.reading.error = "specify only one -H"
-        elif hosts and _last(given, "context"):
+        if _hosts(given) and _last(given, "context"):
             self.reading.error = "conflicting options: cannot specify both --host and --context"
         elif (_last(given, "log-level") or "info").lower() not in _LEVELS:
             self.reading.error = "unable to parse logging level"
 
+    def check_hosts(self, key: str) -> None:
+        """Note that two engines are one too many, which 26.1 minds only where it needs one."""
+        if len(_hosts(self.reading.globals)) < 2 or self.reading.error:
+            return
+        low, high, exact, _ = self.tree.docker
+        second = grammar.DOCKER_COLUMNS[1][1]
+        if key.startswith("context") and low <= second <= high:
+            if not exact:
+                self.reading.doubt("this client may mind a second -H")
+        else:
+            self.reading.error = _TWO_HOSTS
+
     def descend(self, key: str, at: int) -> Command:
         """Follow the command words from `key`, which stands at words[at], and read the last's."""
         reading = self.reading
-        self.check_globals()
         while not reading.error:
             head, flags = self.tree.entry(key)
             scope = [(flags, self.tree.span(key)), *self.tree.persistent(key)]
             rest = self.words[at + 1 :]
             if head[0] != "*":
+                self.check_hosts(key)
                 return self.command(key, at, self.leaf(key, rest, head, scope))
             into = reading.project if key == "compose" else reading.flags
 
@@ -251,7 +273,8 @@ class _Walk:
             if found is None:
                 operands = read_options(reading, rest, scope, into=into, stops="!" in head)
                 return self.group(key, at, operands)
-            read_options(reading, found[2], scope, into=into, stops="!" in head, child=child)
+            if found[2]:
+                read_options(reading, found[2], scope, into=into, stops="!" in head, child=child)
             key = found[1]
             at += found[0] + 1
         return self.command(key, at)
@@ -308,16 +331,17 @@ class _Walk:
         )
 
 
+_TWO_HOSTS = "specify only one -H"
 _LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
 
 
-def _docker(words: list[str], tree: _Tree) -> Command:
+def _docker(words: list[str], tree: Tree) -> Command:
     """Source: docker/cli cmd/docker/docker.go, runDocker."""
     walk = _Walk("docker", tree, words)
     reading = walk.reading
     at = walk.globals(tree.docker, lambda word: tree.child("", word))
+    walk.check_globals()
     if reading.error or at == len(words):
-        walk.check_globals()
         reading.help = True
         return walk.command()
     word = words[at]
@@ -325,8 +349,7 @@ def _docker(words: list[str], tree: _Tree) -> Command:
         if _last(reading.globals, "version") is not None:
             reading.error = "unknown flag: --version"  # the plugin reads docker's options again
         return walk.descend(word, at)
-    scope = [(grammar.ROOT, tree.docker), (grammar.PERSISTENT[""], tree.docker)]
-    found = find_command(words[at:], scope, tree.builtin)
+    found = find_command(words[at:], tree.scope(""), tree.builtin)
     if found is not None:
         walk.late_globals(found[2])
         return walk.descend(found[1], at + found[0])
@@ -354,7 +377,7 @@ _SWITCHES = ("--debug", "-D", "--tls", "--tlsverify")
 _WITH_VALUE = ("--tlscacert", "--tlscert", "--tlskey", "--host", "-H", "--context", "--log-level")
 
 
-def _compose_v2(words: list[str], tree: _Tree) -> Command:
+def _compose_v2(words: list[str], tree: Tree) -> Command:
     """Read docker-compose v2: leading options are moved before `compose`, then as docker does.
 
     Source: docker/compose cmd/compatibility/convert.go; `--host=x` at v2.40, not yet at v2.26.
@@ -389,6 +412,7 @@ def _compose_v2(words: list[str], tree: _Tree) -> Command:
     converted = [word for word, _ in line]
     walk = _Walk("docker-compose", tree, converted, (words, [place for _, place in line]))
     at = walk.globals(tree.compose, None)
+    walk.check_globals()
     if walk.reading.error:
         return walk.command()
     return walk.descend(converted[at], at)
@@ -437,6 +461,10 @@ def _compose_v1(words: list[str], version: tuple[int, ...] | None) -> Command:
         reading.error,
         tuple(reading.doubts),
     )
+
+
+def _hosts(pairs: Pairs) -> list[str]:
+    return [value for name, value in pairs if name == "host"]
 
 
 def _last(pairs: tuple[tuple[str, str], ...] | Pairs, name: str) -> str | None:

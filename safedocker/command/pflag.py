@@ -77,14 +77,18 @@ def look_up(scope: Scope, name: str, short: bool = False) -> tuple[str, str, boo
     for flags, span in scope:
         for entry in _entries(flags, name, short):
             head, _, mark = entry.partition("@")
-            head, _, canonical = head.partition("~")
-            long, equals, number = head.partition("=")
-            found = (canonical or long.partition("/")[0], equals + number)
-            if within(mark, span):
-                return (*found, True)
-            if not span[2]:
-                other = (*found, False)
+            if mark and not within(mark, span):
+                if not span[2]:
+                    other = (*_read_entry(head), False)
+                continue
+            return (*_read_entry(head), True)
     return other
+
+
+def _read_entry(head: str) -> tuple[str, str]:
+    head, _, canonical = head.partition("~")
+    long, equals, number = head.partition("=")
+    return canonical or long.partition("/")[0], equals + number
 
 
 _SWITCH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), "true") | dict.fromkeys(

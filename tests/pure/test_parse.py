@@ -1,7 +1,9 @@
 """argv as the real clients read it: rows that were seen with them, and properties."""
 
 import random
+import shlex
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -231,6 +233,27 @@ def test_options_after_leading_dashes_choose_the_engine_only_since_26():
     assert docker("-- -H x volume rm y", Clients()).global_value("host") == "x"
     assert docker("-- -H x volume rm y", Clients()).doubts
     assert docker("-- -H x compose down", D28).error
+
+
+# Seen with 20.10, 26.1 and 28.5: each removed the volume, from the engine named first.
+@pytest.mark.parametrize("clients", ALL_DOCKERS, ids=("any", "20.10", "26.1", "28.5"))
+def test_context_and_log_level_after_leading_dashes_are_not_heard(clients):
+    for line in ("-- -c x volume rm y", "-- -l loud volume rm y", "-- -H a -c x volume rm y"):
+        command = docker(line, clients)
+        assert (command.path, command.error) == (("volume", "rm"), "")
+        assert command.global_value("context") is None
+    command = docker("-c x -- -H a volume rm y", clients)
+    assert (command.error, command.globals) == ("", (("context", "x"),))
+
+
+def test_a_second_host_stops_every_command_but_26_with_its_contexts():
+    for clients in (D20, D26, D28):
+        assert docker("-H a -H b volume rm y", clients).error
+        assert bool(docker("-H a -H b context rm y", clients).error) == (clients != D26)
+    assert docker("-H a -H b context rm y", Clients()).doubts
+    assert docker("-H a -c x context rm y", D26).error
+    assert docker("-H a -- -H b volume rm y", D28).error
+    assert docker("-H a -- -H b volume rm y", D20).global_value("host") == "a"
 
 
 # --- Compose v2 ----------------------------------------------------------------------------------
@@ -550,6 +573,24 @@ def test_fifty_thousand_random_lines_are_read():
         argv = rand.choices(words, k=rand.randint(0, 6))
         for command in parse(rand.choice(("docker", "docker-compose")), argv, rand.choice(clients)):
             check_whole(command, argv)
+
+
+def test_a_usual_line_is_read_quickly():
+    """Twenty to forty microseconds, where the yardstick takes some twenty-five."""
+    line = "docker compose -p shop -f a.yml down -v"
+    words = line.split()[1:]
+
+    def seconds(work) -> float:
+        began = time.process_time()
+        for _ in range(500):
+            work()
+        return time.process_time() - began
+
+    ratios = [
+        seconds(lambda: parse("docker", words, D28)) / seconds(lambda: shlex.split(line))
+        for _ in range(9)
+    ]
+    assert min(ratios) < 3
 
 
 def test_ten_thousand_words_are_read():
