@@ -21,18 +21,9 @@ from __future__ import annotations
 import enum
 
 from safedocker.command import compose_grammar, docopt, grammar
-from safedocker.command.pflag import (
-    ANY,
-    Pairs,
-    Reading,
-    Scope,
-    Span,
-    find_command,
-    make_span,
-    read_options,
-    within,
-)
+from safedocker.command.pflag import Pairs, Reading, Scope, Span, find_command, read_options
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
+from safedocker.command.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,11 +37,15 @@ class Dialect(enum.Enum):
 
 
 class Clients(NamedTuple):
-    """What is known of the real clients; None means unknown."""
+    """What is known of the real clients; None means unknown.
+
+    `builder` is the plugin that config.json's alias puts in `docker builder`'s place, "" for none.
+    """
 
     docker: tuple[int, ...] | None = None
     compose: tuple[int, ...] | None = None
     buildx: bool | None = None
+    builder: str | None = None
 
 
 class Command(NamedTuple):
@@ -68,6 +63,7 @@ class Command(NamedTuple):
     helps: bool = False  # or only shows a version
     error: str = ""
     doubts: tuple[str, ...] = ()
+    plugin: tuple[str, ...] = ()  # the beginning of argv that calls a plugin of docker's
 
     def on(self, name: str) -> bool:
         """Tell whether a switch is on; of several the last counts."""
@@ -100,11 +96,12 @@ _ANY_CLIENT = Clients()
 def parse(program: str, argv: Sequence[str], clients: Clients = _ANY_CLIENT) -> tuple[Command, ...]:
     """Read argv (without argv[0]) as `program` would, "docker" or "docker-compose".
 
-    Give one reading; two, v1's and then v2's, for docker-compose of unknown version.
+    Give one reading; two, v1's and then v2's, for docker-compose of unknown version; and two for
+    `docker builder ...` that is a command of Compose's, if config.json has it stand for Compose.
     """
     words = list(argv)
     if program != "docker-compose":
-        return (_docker(words, Tree(clients)),)
+        return _docker_readings(words, clients)
     if clients.compose is None:
         return (_compose_v1(words, None), _compose_v2(words, Tree(clients)))
     if clients.compose < (2,):
@@ -113,76 +110,6 @@ def parse(program: str, argv: Sequence[str], clients: Clients = _ANY_CLIENT) -> 
 
 
 # --- docker and Compose v2 -----------------------------------------------------------------------
-
-
-class Tree:
-    """The commands that these clients have between them, by key: "volume rm"; "" is docker."""
-
-    def __init__(self, clients: Clients) -> None:
-        compose = clients.compose
-        if compose is not None and compose < (2,):
-            compose = None  # docker-compose may be v1 here; `docker compose` never is
-        self.docker = make_span(grammar.DOCKER_COLUMNS, clients.docker)
-        self.compose = make_span(grammar.COMPOSE_COLUMNS, compose)
-        self.buildx = clients.buildx is not False
-
-    def span(self, key: str) -> Span:
-        """Return the span of the program that a command belongs to."""
-        if key.startswith("compose"):
-            return self.compose
-        return ANY if key.startswith("buildx") else self.docker
-
-    def entry(self, key: str) -> tuple[list[str], str]:
-        """Return (the words of an entry's head, its options)."""
-        head, _, flags = _table(key)[key].partition(" |")
-        return head.split(), flags
-
-    def child(self, parent: str, word: str) -> str | None:
-        """Return the key of the command that a word names below `parent`."""
-        if " " in word or not word:
-            return None
-        if not parent and word in grammar.PLUGINS:
-            return word
-        key = f"{parent} {word}" if parent else word
-        table = _table(parent)
-        aliases = grammar.ALIASES if table is grammar.DOCKER else compose_grammar.ALIASES
-        span = self.span(parent)
-        other, _, mark = aliases.get(key, "").partition(" @")
-        if other and within(mark, span):
-            return other
-        if key in table and within(table[key].partition(" |")[0].partition("@")[2], span):
-            return key
-        if parent == "builder" and self.buildx:
-            return self.child("buildx", word)
-        return None
-
-    def builtin(self, word: str) -> str | None:
-        """Return the key of a command of docker's own."""
-        return None if word in grammar.PLUGINS else self.child("", word)
-
-    def scope(self, key: str) -> Scope:
-        """Return the options that a command understands, its own first."""
-        if not key:
-            return [(grammar.ROOT, self.docker), (grammar.PERSISTENT[""], self.docker)]
-        return [(self.entry(key)[1], self.span(key)), *self.persistent(key)]
-
-    def persistent(self, key: str) -> Scope:
-        """Return the options that a command has from the words above it."""
-        top = key.partition(" ")[0]
-        scope = [(grammar.PERSISTENT[""], self.span(key))]
-        if top in grammar.PERSISTENT:
-            scope.insert(0, (grammar.PERSISTENT[top], self.span(key)))
-        if self.buildx and key in ("builder", "builder prune", "image build"):
-            scope.append((grammar.PERSISTENT["buildx"], ANY))
-            if key != "builder":
-                scope.append((self.entry("buildx " + key.partition(" ")[2])[1], ANY))
-        return scope
-
-
-def _table(key: str) -> dict[str, str]:
-    if key.startswith("compose"):
-        return compose_grammar.COMPOSE
-    return compose_grammar.BUILDX if key.startswith("buildx") else grammar.DOCKER
 
 
 class _Walk:
@@ -203,6 +130,7 @@ class _Walk:
         self.words = words
         self.origin = origin
         self.reading = Reading()
+        self.plugin = 0  # so many words call one
 
     def globals(self, span: Span, child: Callable[[str], str | None] | None) -> int:
         """Read docker's own options and return the index of the word after them."""
@@ -289,6 +217,8 @@ class _Walk:
         reading.flags += [pair for pair in reading.project if pair[0] == "dry-run"]
         operands = read_options(reading, rest, scope, into=reading.flags, stops="!" in head)
         reading.help = reading.help or key == "help"
+        if reading.unfit and not reading.help and not reading.error:
+            reading.error = next(iter(reading.unfit.values()))
         wrong = "" if reading.help or reading.error else _wrong_count(head[0], len(operands))
         if wrong and scope[0][1][3]:
             reading.doubt(wrong)
@@ -328,6 +258,7 @@ class _Walk:
             reading.help and not reading.error,
             reading.error,
             tuple(reading.doubts),
+            tuple(words[: self.plugin]),
         )
 
 
@@ -335,8 +266,27 @@ _TWO_HOSTS = "specify only one -H"
 _LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
 
 
-def _docker(words: list[str], tree: Tree) -> Command:
-    """Source: docker/cli cmd/docker/docker.go, runDocker."""
+def _docker_readings(words: list[str], clients: Clients) -> tuple[Command, ...]:
+    """config.json may alias `builder`, and nothing else, to a plugin; Compose is one (seen).
+
+    Source: docker/cli cmd/docker/aliases.go processAliases.
+    """
+    tree = Tree(clients)
+    if "builder" not in words or clients.builder not in (None, "compose"):
+        return (_docker(words, tree),)
+    aliased = _docker(words, tree, "compose")
+    if clients.builder is not None:
+        return (aliased,)
+    plain = _docker(words, tree)
+    is_command = len(aliased.path) == 2 and not aliased.error and aliased != plain
+    return (plain, aliased) if is_command else (plain,)
+
+
+def _docker(words: list[str], tree: Tree, builder: str = "") -> Command:
+    """Read argv as docker does, `builder` standing for that plugin if one is named.
+
+    Source: docker/cli cmd/docker/docker.go, runDocker.
+    """
     walk = _Walk("docker", tree, words)
     reading = walk.reading
     at = walk.globals(tree.docker, lambda word: tree.child("", word))
@@ -345,7 +295,10 @@ def _docker(words: list[str], tree: Tree) -> Command:
         reading.help = True
         return walk.command()
     word = words[at]
+    if builder and word == "builder":
+        word = builder
     if word in grammar.PLUGINS:
+        walk.plugin = at + 1
         if _last(reading.globals, "version") is not None:
             reading.error = "unknown flag: --version"  # the plugin reads docker's options again
         return walk.descend(word, at)

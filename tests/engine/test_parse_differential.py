@@ -180,6 +180,7 @@ Told = tuple[str, str, str]
 def say(method: str, path: str, /, **told: Any) -> Told:
     kept = {key.replace("_", "-"): v for key, v in told.items() if v not in ("", None, False)}
     spelled = {key: "1" if v is True else v for key, v in kept.items()}
+    path = re.sub("/+", "/", path)
     return method, path, json.dumps(spelled, sort_keys=True)
 
 
@@ -211,7 +212,7 @@ def of_docker(command: Command, clients: Clients) -> list[Told]:
     if path in REMOVED:
         root, options = REMOVED[path]
         told = {key: on(name) for key, name in options.items()}
-        return [say("DELETE", re.sub("/+", "/", f"/{root}/{word}"), **told) for word in words]
+        return [say("DELETE", f"/{root}/{word}", **told) for word in words]
     if path == ("checkpoint", "rm"):
         return [say("DELETE", f"/containers/{words[0]}/checkpoints/{words[1]}")]
     if path[1:] == ("prune",) and on("force"):
@@ -366,7 +367,7 @@ def of_project(command: Command, clients: Clients) -> list[Told]:
     if verb == "run":
         said = {"cmd": list(command.operands[1:]), "rm": on("rm") and not old}
         return [("POST", "/containers/create", json.dumps(said))]
-    return brought_up(command, container, old=old)
+    return brought_up(command, container, old=old) if verb in COARSE else []
 
 
 def brought_up(command: Command, container: str, *, old: bool) -> list[Told]:

@@ -18,7 +18,7 @@ ALL_COMPOSES = (Clients(), C226, C240, C55)
 
 
 def docker(line: str, clients: Clients = D28) -> Command:
-    (command,) = parse("docker", line.split(), clients)
+    command, *_ = parse("docker", line.split(), clients)
     return command
 
 
@@ -292,6 +292,12 @@ PLUGIN = {
     "the time takes anything": ("compose down --timeout -v", "error"),
     "rmi takes anything": ("compose down --rmi -v", "error"),
     "rmi": ("compose down --rmi all", "compose down : rmi=all :"),
+    "rmi, the last counts": (
+        "compose down -v --rmi some --rmi all",
+        "compose down : volumes rmi=some rmi=all :",
+    ),
+    "rmi, the last is wrong": ("compose down --rmi all --rmi some", "error"),
+    "rmi wrong, but help": ("compose down --rmi some --help", "help"),
     "singular": ("compose down --volume", "compose down : volumes :"),
     "no prefixes": ("compose down --vol", "error"),
     "off": ("compose down --volumes=0", "compose down : volumes=false :"),
@@ -468,6 +474,25 @@ def test_values_are_kept_in_order_and_the_last_counts():
     assert command.project_values("file") == ("a", "b")
     assert command.project_value("file") == "b"
     assert command.global_value("log-level") == "info"
+
+
+def test_builder_is_compose_where_the_configuration_says_so():
+    line = "-D builder -p q down -v"
+    aliased = docker(line, Clients(builder="compose"))
+    assert outcome(aliased) == "compose down debug=true project-name=q : volumes :"
+    assert aliased.plugin == ("-D", "builder")
+    assert docker(line, Clients(builder="")).path == ("builder",)
+    plain, perhaps = parse("docker", line.split())
+    assert (plain.path, perhaps.path) == (("builder",), ("compose", "down"))
+    for line in ("builder prune -f", "volume rm builder", "builder frobnicate"):
+        assert len(parse("docker", line.split())) == 1, line
+
+
+def test_a_plugin_is_called_by_the_words_up_to_its_name():
+    line = "--context compose compose -p compose down"
+    assert docker(line).plugin == ("--context", "compose", "compose")
+    assert docker("volume rm compose").plugin == ()
+    assert compose("-p q down").plugin == ()
 
 
 def test_builder_is_buildx_where_the_plugin_may_be():
