@@ -83,6 +83,11 @@ class RealClient:
 
         return versions.remembered("compose", files, ask)
 
+    def buildx_version(self) -> tuple[int, ...] | None:
+        """The version of docker's buildx; None where it has none."""
+        said = self._ask((self.real, "buildx", "version"))
+        return _version(said.out) if said.code == 0 else None
+
     def effective_api(self, command: Command) -> tuple[int, int] | None:
         """The API version the client will speak with this engine, by its own word; else None.
 

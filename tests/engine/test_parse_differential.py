@@ -646,7 +646,8 @@ def unjudged(command: Command, oracle: Oracle) -> bool:
         or not re.fullmatch("[a-z0-9][a-z0-9_-]*", project("project-name") or "q")
         or not understood(command)
     )
-    return hosts or contexts or (command.path[:1] == ("compose",) and bool(elsewhere))
+    nameless = "" in command.operands
+    return hosts or contexts or nameless or (command.path[:1] == ("compose",) and bool(elsewhere))
 
 
 def compare(
