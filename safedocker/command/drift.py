@@ -84,8 +84,10 @@ def _option(head: str) -> Option:
             continue
         names["long" if word[:2] == "--" else "short"] = name.lstrip("-")
         rest += [value] if value else []
-    # A switch's sentence with quoted words in it looks like a value of several words.
-    return Option(names["long"], names["short"], len(rest) == 1)
+    # A switch's sentence with quoted words in it looks like a value of several words; docopt's
+    # values are in capitals, and only one blank may stand before the sentence.
+    takes_value = len(rest) == 1 or (len(rest) > 1 and rest[0].isupper())
+    return Option(names["long"], names["short"], takes_value)
 
 
 def _alias(text: str) -> Words:

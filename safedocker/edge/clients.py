@@ -30,6 +30,7 @@ _DRY_RUN_LINE = re.compile(
     r"^\s*(?:DRY-RUN MODE -\s+)?(Container|Volume)\s+(\S+)\s+(?:Removing|Removed|Resource is still)"
 )
 
+_NO_PLUGIN = re.compile("is not a docker command|unknown flag: --short")
 _NO_SUCH_SERVICE = "not running in project"  # by name only, 2.30 and later: then nothing goes
 
 
@@ -77,7 +78,8 @@ class RealClient:
     ) -> tuple[int, ...] | None:
         def ask() -> tuple[int, ...] | None:
             said = self._ask((self.real, *words))
-            if said.code != 0 and "is not a docker command" in said.err:
+            # Without the plugin docker reads --short as its own option, and has none (20.10 to 28.5).
+            if said.code != 0 and _NO_PLUGIN.search(said.err):
                 raise WouldFail("docker compose is not installed")
             return _version(said.out)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from safedocker import doctor
+
 ROOT = Path(__file__).resolve().parents[2]
 
 CLIENT = """#!/bin/sh
@@ -82,7 +84,7 @@ def test_an_option_that_is_not_known_is_named(run):
             "kind": "drift",
             "subject": "docker volume rm",
             "what": "option --shred is not known here",
-            "to_do": "update safedocker; until then what it does not know is asked about or refused",
+            "to_do": doctor.UPDATE,
             "source": "",
         }
     ]

@@ -58,7 +58,7 @@ Options:
                               'all': Remove all images used by any service.
     -v, --volumes           Remove named volumes
     -t, --timeout TIMEOUT   Specify a shutdown timeout in seconds.
-    -e, --env KEY=VAL       Something
+    -e, --env KEY=VAL Something with one blank before it
 """
 
 
