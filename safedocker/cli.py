@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 import safedocker
-from safedocker import shim
+from safedocker import doctor, shim
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording, wording_backup
 from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError, WouldFail
@@ -40,9 +40,8 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an odd locale is no bug
     try:
-        commands.main(prog_name="safedocker", standalone_mode=False)
+        code: int = commands.main(prog_name="safedocker", standalone_mode=False) or 0
         sys.stdout.flush()
-        code: int = 0
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.ClickException as fault:
@@ -464,6 +463,12 @@ def _as_json(found: _Explained) -> dict[str, object]:
         "error": fault
         and {"message": fault.message, "hint": fault.hint, "exit_code": int(fault.exit_code)},
     }
+
+
+# doctor
+
+
+commands.add_command(doctor.doctor)
 
 
 # install, uninstall
