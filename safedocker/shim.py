@@ -122,9 +122,19 @@ def settle(call: Call) -> Settled | None:
 
 
 def _refused_by_itself(settled: Settled) -> bool:
-    """Will the real client ask on a stdin that is at its end? It takes that for No."""
+    """Does stdin answer No to what the real client will ask? Then nothing goes."""
     asks = settled.form.asks
-    return bool(asks) and not settled.command.on(asks) and not process.stdin_can_answer()
+    if not asks or settled.command.on(asks):
+        return False
+    from safedocker.edge import stdin
+
+    yes = stdin.DOCKER_YES
+    if settled.command.path[0] == "compose":
+        compose = settled.versions.compose
+        yes = stdin.COMPOSE_V1_YES | stdin.COMPOSE_YES
+        if compose is not None:
+            yes = stdin.COMPOSE_V1_YES if compose[0] == 1 else stdin.COMPOSE_YES
+    return stdin.says(yes) is stdin.Says.NO
 
 
 def enter(settled: Settled) -> Room:
