@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
     from safedocker.backup.store import Backup, FolderStore
     from safedocker.edge.address import Address
+    from safedocker.edge.batch import Parent, Turn
     from safedocker.edge.clients import RealClient
     from safedocker.edge.engine import Engine
-    from safedocker.edge.terminal import Answer, Terminal
+    from safedocker.edge.terminal import Terminal
     from safedocker.loss.plan import Plan
     from safedocker.policy.decide import Decision
-    from safedocker.policy.options import Caller, Policy
+    from safedocker.policy.options import Answer, Caller, Policy
 
 ROUNDS = 3  # how often a plan may grow between the question and exec
 
@@ -56,6 +57,8 @@ class Room(NamedTuple):
     terminal: Terminal
     policy: Policy
     who: Caller
+    turn: Turn
+    parent: Parent | None  # whose other commands an answer may hold for
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -142,6 +145,7 @@ def enter(settled: Settled) -> Room:
     import pathlib
 
     from safedocker.backup.store import FolderStore
+    from safedocker.edge import batch
     from safedocker.edge.engine import Engine
     from safedocker.edge.terminal import Terminal
     from safedocker.policy import decide, load
@@ -153,7 +157,9 @@ def enter(settled: Settled) -> Room:
     store = FolderStore(pathlib.Path(process.backups_folder()))
     for interrupted in store.sweep():
         terminal.interrupted_backup(interrupted)
-    return Room(settled, engine, store, terminal, policy, who)
+    turn = batch.Turn(pathlib.Path(process.state_folder()))
+    parent = batch.parent(who.parent) if who.can_be_asked else None
+    return Room(settled, engine, store, terminal, policy, who, turn, parent)
 
 
 def address_of(settled: Settled) -> Address:
@@ -175,17 +181,21 @@ def guard(room: Room) -> tuple[Backup, ...]:
     when it may not run.
     """
     from safedocker import survey
-    from safedocker.policy import decide
+    from safedocker.policy.decide import Action
 
     taken: tuple[Backup, ...] = ()
     plan = None
     try:
         plan = survey.survey(room.settled, room.engine)
         for _ in range(ROUNDS):
-            weigh = decide.wants_weight(room.policy, room.who)
-            plan = survey.look_inside(plan, room.engine, weigh=weigh)
-            decision = decide_on(plan, room)
-            backup = act(plan, decision, room)
+            plan, decision = decide_on(plan, room)
+            if decision.action is Action.ASK and room.turn.take():
+                plan = None  # another question was answered meanwhile: what holds now?
+                plan, decision = decide_on(survey.survey(room.settled, room.engine), room)
+            try:
+                backup = act(plan, decision, room)
+            finally:
+                room.turn.end()
             if backup is not None:
                 taken += (backup,)
             again = survey.survey(room.settled, room.engine)
@@ -241,11 +251,14 @@ def _grown(before: Plan, after: Plan) -> bool:
     return reach.grown(before, after)
 
 
-def decide_on(plan: Plan, room: Room) -> Decision:
-    """Step 3."""
+def decide_on(plan: Plan, room: Room) -> tuple[Plan, Decision]:
+    """Step 3, and the plan with what a look inside saw."""
+    from safedocker import survey
     from safedocker.policy import decide
 
-    return decide.decide(plan, room.policy, room.who)
+    weigh = decide.wants_weight(room.policy, room.who)
+    plan = survey.look_inside(plan, room.engine, weigh=weigh)
+    return plan, decide.decide(plan, room.policy, room.who)
 
 
 def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
@@ -278,40 +291,86 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
         case Action.BACK_UP:
             return _back_up(plan, decision, room)
         case Action.ASK:
-            return _answered(
-                room.terminal.ask(plan, decision, caller=room.who), plan, decision, room
-            )
+            return _answered(*_ask(plan, decision, room), plan, decision, room)
         case _:
             return assert_never(decision.action)
 
 
-def _answered(answer: Answer, plan: Plan, decision: Decision, room: Room) -> Backup | None:
+def _ask(plan: Plan, decision: Decision, room: Room) -> tuple[Answer, str]:
+    """Return what the person chose, now or for all that this parent starts, and how it was told.
+
+    Raise KeyboardInterrupt for Ctrl-C, and for what comes after it in the same batch.
+    """
+    import pathlib
+    import time
+
+    from safedocker.edge import batch, wording
+    from safedocker.policy import batch as covering
+
+    here, parent = process.working_directory(), room.parent
+    if parent is None:
+        return room.terminal.ask(plan, decision, caller=room.who).answer, "at the terminal"
+    state = pathlib.Path(process.state_folder())
+    given = batch.recall(state, parent, covering.LASTS)
+    if given is not None:
+        before = given.answer
+        if before is None:
+            raise KeyboardInterrupt
+        if covering.covers(before, given.scope, plan, decision, here):
+            room.turn.end()
+            told = f"for {wording.batch(parent.command)}"
+            room.terminal.note(f"{before.value}, as answered {told}: {wording.headline(plan)}")
+            return before, told
+
+    def remember(answer: Answer | None) -> None:
+        about = covering.scope(plan, decision, here)
+        batch.remember(state, parent, batch.Given(answer, about, time.time()))
+
+    try:
+        chosen = room.terminal.ask(
+            plan,
+            decision,
+            caller=room.who,
+            batch=covering.offered(plan, decision),
+            challenge=covering.CHALLENGE,
+        )
+    except KeyboardInterrupt:
+        remember(None)
+        raise
+    if chosen.for_all:
+        remember(chosen.answer)
+    return chosen.answer, "at the terminal" + (", for the batch" if chosen.for_all else "")
+
+
+def _answered(
+    answer: Answer, answered: str, plan: Plan, decision: Decision, room: Room
+) -> Backup | None:
     """What the person chose, done."""
     from typing import assert_never
 
-    from safedocker.edge.terminal import Answer
+    from safedocker.policy.options import Answer
 
     match answer:
         case Answer.BACK_UP:
-            return _back_up(plan, decision, room)
+            return _back_up(plan, decision, room, answered)
         case Answer.WITHOUT:
-            _audit(plan, decision, room, "without a backup")
+            _audit(plan, decision, room, "without a backup", answered=answered)
             return None
         case Answer.CANCEL:
-            _audit(plan, decision, room, "cancelled")
+            _audit(plan, decision, room, "cancelled", answered=answered)
             raise Refused("cancelled: nothing was removed")
         case _:
             return assert_never(answer)
 
 
-def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
+def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = None) -> Backup:
     import datetime
 
     from safedocker.backup import take
     from safedocker.policy.decide import Action
 
     room.engine.sweep()
-    with room.terminal.progress() as progress:
+    with room.terminal.progress(shown=room.turn.take_if_free()) as progress:
         backup = take.take(
             plan,
             decision.protected,
@@ -325,7 +384,7 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
             stop=decision.action is not Action.RECORD,
         )
     try:
-        _audit(plan, decision, room, "backed up", backup.id)
+        _audit(plan, decision, room, "backed up", backup.id, answered)
     except BaseException:
         _start_again((backup,), room)
         raise
@@ -335,7 +394,12 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
 
 
 def _audit(
-    plan: Plan, decision: Decision, room: Room, outcome: str, backup: str | None = None
+    plan: Plan,
+    decision: Decision,
+    room: Room,
+    outcome: str,
+    backup: str | None = None,
+    answered: str | None = None,
 ) -> None:
     import datetime
     import pathlib
@@ -362,6 +426,7 @@ def _audit(
             "rule": decision.rule,
             "because": decision.because,
             "outcome": outcome,
+            "answered": answered,
             "backup": backup,
             "caller": room.who.kind.value,
             "caller_mark": room.who.mark,

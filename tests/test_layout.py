@@ -26,7 +26,7 @@ ALLOWED = {
 }
 EVERYWHERE = {"shim", "survey", "cli", "install", "__main__"}
 
-PURE = ("command/", "loss/", "policy/decide.py", "policy/options.py")
+PURE = ("command/", "loss/", "policy/batch.py", "policy/decide.py", "policy/options.py")
 IMPURE_IMPORTS = {
     *("io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"),
 }

@@ -1,4 +1,4 @@
-"""What stdin would answer, of real pipes, files and terminals; and that all of it is still there."""
+"""What stdin would answer, of pipes, files and terminals; and that all of it is still there."""
 
 import os
 import subprocess
