@@ -42,7 +42,7 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     inspected = tuple(engine.inspect(c) if c.id in wanted else c for c in facts.containers)
     facts = replace(facts, containers=inspected)
     plan = reach.reach(command, form, facts)
-    if any(loss.used_by for loss in plan.volumes):
+    if form.reach.prunes or any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
         plan = replace(plan, disputes=reach.disputes(plan, facts))
     return plan

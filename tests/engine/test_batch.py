@@ -92,7 +92,9 @@ def test_without_a_backup_for_the_rest_is_typed_and_cancel_ends_the_rest(shell):
     assert screen.text.count("LAST WRITE") == 1
     assert len(shell.volumes()) == 3
     assert [one["outcome"] for one in shell.audit()] == ["cancelled"] * 3
-    screen = terminal(shell, XARGS).question().type("5\r").wait("type remove all").type("remove all\r")
+    screen = (
+        terminal(shell, XARGS).question().type("5\r").wait("type remove all").type("remove all\r")
+    )
     assert screen.ended() == 0
     assert screen.text.count("LAST WRITE") == 1
     assert shell.volumes() == set()
@@ -119,7 +121,7 @@ def test_ctrl_c_ends_the_batch(shell):
 
 def test_an_answer_is_for_its_owner_alone_and_is_swept_with_the_parent(shell):
     make(shell, "one", "two")
-    script = "docker volume rm one; echo then; read x; docker volume rm two"
+    script = "docker volume rm one; echo th''en; read x; docker volume rm two"
     screen = terminal(shell, script).question().type("4\r").wait("then")
     (file,) = answers(shell)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
