@@ -11,6 +11,7 @@ import contextlib
 import re
 import socket
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(options.listen)
         listening.listen(64)
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         while True:
             client, _ = listening.accept()
             threading.Thread(target=serve, args=(client, options), daemon=True).start()

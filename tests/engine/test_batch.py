@@ -121,8 +121,8 @@ def test_ctrl_c_ends_the_batch(shell):
 
 def test_an_answer_is_for_its_owner_alone_and_is_swept_with_the_parent(shell):
     make(shell, "one", "two")
-    script = "docker volume rm one; echo th''en; read x; docker volume rm two"
-    screen = terminal(shell, script).question().type("4\r").wait("then")
+    script = "docker volume rm one; echo on''ward; read x; docker volume rm two"
+    screen = terminal(shell, script).question().type("4\r").wait("onward")
     (file,) = answers(shell)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
