@@ -117,6 +117,7 @@ def undo(
     --overwrite or --as says what to do. Everything is compared after it was written.
     """
     from safedocker.backup.undo import undo as put_back
+    from safedocker.edge.contexts import Contexts
     from safedocker.policy import decide
 
     store = _store()
@@ -135,7 +136,8 @@ def undo(
         _engine(backup, given, any_engine) as engine,
         screen.progress() as progress,
     ):
-        engine.sweep()
+        if engine is not None:
+            engine.sweep()
         restored = put_back(
             backup,
             engine,
@@ -149,6 +151,7 @@ def undo(
             caller=who.text,
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
+            contexts=Contexts,
         )
     for line in wording_backup.done(backup, restored):
         terminal.say(line)
@@ -173,7 +176,7 @@ def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[
         old, equals, new = one.rpartition("=")
         if not equals and len(chosen) != 1:
             raise click.UsageError(
-                f"--as {new}: {backup.id} holds {wording.count(len(chosen), 'volume')}; say which "
+                f"--as {new}: {backup.id} holds {wording.count(len(chosen), 'part')}; say which "
                 f"with --volume, or --as {chosen[0]}={new}"
             )
         rename[_full_name(backup, old) if equals else chosen[0]] = new
@@ -181,18 +184,23 @@ def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[
 
 
 @contextlib.contextmanager
-def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Iterator[Engine]:
-    """The engine a backup goes to: the one given, else the one it comes from, told by its id.
+def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Iterator[Engine | None]:
+    """The engine a backup goes to: the one given, else the one it comes from, told by its id; None
+    for one that is of no engine.
 
     That one is looked for where the command went, where the backup says it was, and where docker
     would go now. Where none of these is it, backup/undo.py says so.
     """
     from safedocker.edge.engine import Engine
 
+    origin = backup.engine
+    if origin is None:
+        yield None
+        return
     faults: list[NoEngine] = []
     reached: Engine | None = None
     try:
-        for address in _addresses(backup, given, any_engine, faults):
+        for address in _addresses(backup, origin.host, given, any_engine, faults):
             try:
                 engine = Engine(address)
             except NoEngine as fault:
@@ -201,7 +209,7 @@ def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Itera
             if reached is not None:
                 reached.close()
             reached = engine
-            if engine.identity.id == backup.engine.id:
+            if engine.identity.id == origin.id:
                 break
         if reached is None:
             raise faults[0]
@@ -212,14 +220,14 @@ def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Itera
 
 
 def _addresses(
-    backup: Backup, given: Mapping[str, str], any_engine: bool, faults: list[NoEngine]
+    backup: Backup, host: str, given: Mapping[str, str], any_engine: bool, faults: list[NoEngine]
 ) -> Iterator[Address]:
     from safedocker.edge import address
 
     wanted: list[Mapping[str, str]] = [given]
     if not given and not any_engine:
         command = _command(backup)
-        wanted = [dict(command.globals) if command else {}, {"host": backup.engine.host}, {}]
+        wanted = [dict(command.globals) if command else {}, {"host": host}, {}]
     tried = []
     for options in wanted:
         try:
@@ -268,7 +276,7 @@ def backups(as_json: bool) -> None:
             str(Bytes(one.data_bytes)),
             ", ".join(wording_backup.held(part) for part in one.parts),
             one.project or "-",
-            one.engine.name or one.engine.host,
+            (one.engine.name or one.engine.host) if one.engine else "-",
             _state(store, one),
         )
         for one in listing.backups
@@ -387,7 +395,6 @@ class _Explained:
 def _explained(program: str, words: list[str]) -> _Explained:
     """Walk as shim.py does, up to the decision."""
     from safedocker import survey
-    from safedocker.edge.engine import Engine
     from safedocker.policy import decide, load
 
     who = decide.caller(os.environ, terminal.Terminal().can_ask, process.parent_command())
@@ -402,7 +409,7 @@ def _explained(program: str, words: list[str]) -> _Explained:
             return replace(found, at_once="the client on this machine reads it as harmless")
         found = replace(found, command=settled.command, form=settled.form)
         policy = load.load(os.environ)
-        with Engine(shim.address_of(settled)) as engine:
+        with shim.connect(settled) or contextlib.nullcontext() as engine:
             plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
         return replace(found, plan=plan, decision=decide.decide(plan, policy, who))
     except WouldFail:

@@ -34,6 +34,10 @@ class NoEngine(SafedockerError):  # noqa: N818 - named for what is missing, as t
     exit_code = ExitCode.NO_ENGINE
 
 
+class NoContext(NoEngine):
+    """There is no context of that name: the real client will say so, and do nothing."""
+
+
 class NoBackup(SafedockerError):  # noqa: N818 - as NoEngine
     """A backup failed or did not verify."""
 

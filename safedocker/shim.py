@@ -11,8 +11,16 @@ import sys
 from safedocker.command.parse import Clients, Command, parse
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.edge import process
-from safedocker.errors import ExitCode, Interrupted, Refused, SafedockerError, WouldFail
-from safedocker.loss import forms
+from safedocker.errors import (
+    ExitCode,
+    Interrupted,
+    NoContext,
+    NoEngine,
+    Refused,
+    SafedockerError,
+    WouldFail,
+)
+from safedocker.loss import forms, mounts
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -52,7 +60,7 @@ class Room(NamedTuple):
     """What the steps after the match work with."""
 
     settled: Settled
-    engine: Engine
+    engine: Engine | None  # None: the form needs none
     store: FolderStore
     terminal: Terminal
     policy: Policy
@@ -69,7 +77,8 @@ def main(arguments: list[str]) -> NoReturn:
     process.restore_locale(locale)
     try:
         call = Call(program, process.find_real(program, recorded, shim), words)
-        if not any(forms.match(reading) for reading in parse(program, words)):
+        readings = parse(program, words)
+        if not any(map(forms.match, readings)) or all(map(_mounts_what_is_here, readings)):
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -78,6 +87,17 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(_tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
         sys.exit(report(fault, arguments))
+
+
+def _mounts_what_is_here(command: Command) -> bool:
+    """Is it a `docker run` that certainly makes no host path: on an engine of this machine, and
+    whatever its client's version mounts is here? Most are, so nothing is imported for it."""
+    if command.path != ("container", "run") or command.doubts or command.program != "docker":
+        return False
+    if not process.surely_local(command.globals):
+        return False
+    told = mounts.read(command, None, process.logical_directory())
+    return not told.donors and all(process.stands(bind.source) for bind in told.makes)
 
 
 def walk(call: Call) -> NoReturn:
@@ -90,20 +110,32 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or _refused_by_itself(settled):
+    if settled is None or settled.form.reach.replaceable or _refused_by_itself(settled):
         process.become(call.real, call.words)
-    room = enter(settled)
+    try:
+        room = enter(settled)
+    except NoContext:
+        process.become(call.real, call.words)
+    except NoEngine:
+        if _passes_unseen(settled):
+            process.become(call.real, call.words)
+        raise
     with process.EndingSignals():
         taken: tuple[Backup, ...] = ()
         try:
             taken = guard(room)
-            room.engine.close()
+            _hang_up(room)
             _settle(taken, room)
             process.become(call.real, call.words)
         except BaseException:
             _start_again(taken, room)
-            room.engine.close()
+            _hang_up(room)
             raise
+
+
+def _hang_up(room: Room) -> None:
+    if room.engine is not None:
+        room.engine.close()
 
 
 def settle(call: Call) -> Settled | None:
@@ -131,13 +163,19 @@ def _refused_by_itself(settled: Settled) -> bool:
         return False
     from safedocker.edge import stdin
 
-    yes = stdin.DOCKER_YES
-    if settled.command.path[0] == "compose":
-        compose = settled.versions.compose
-        yes = stdin.COMPOSE_V1_YES | stdin.COMPOSE_YES
-        if compose is not None:
-            yes = stdin.COMPOSE_V1_YES if compose[0] == 1 else stdin.COMPOSE_YES
+    yes = stdin.yes(settled.command.path, settled.versions.compose)
     return stdin.says(yes) is stdin.Says.NO
+
+
+def _passes_unseen(settled: Settled) -> bool:
+    """Is there nothing that this command could take which would not pass anyway?"""
+    from safedocker.edge.terminal import Terminal
+    from safedocker.policy import decide, load
+
+    who = decide.caller(os.environ, Terminal().can_ask)
+    policy = load.load(os.environ)
+    action = decide.about_a_gap(settled.command, settled.form, policy, who)
+    return action is decide.Action.PASS
 
 
 def enter(settled: Settled) -> Room:
@@ -146,20 +184,26 @@ def enter(settled: Settled) -> Room:
 
     from safedocker.backup.store import FolderStore
     from safedocker.edge import batch
-    from safedocker.edge.engine import Engine
     from safedocker.edge.terminal import Terminal
     from safedocker.policy import decide, load
 
     policy = load.load(os.environ)
     terminal = Terminal()
     who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
-    engine = Engine(address_of(settled))
+    engine = connect(settled)
     store = FolderStore(pathlib.Path(process.backups_folder()))
     for interrupted in store.sweep():
         terminal.interrupted_backup(interrupted)
     turn = batch.Turn(pathlib.Path(process.state_folder()))
     parent = batch.parent(who.parent) if who.can_be_asked else None
     return Room(settled, engine, store, terminal, policy, who, turn, parent)
+
+
+def connect(settled: Settled) -> Engine | None:
+    """The engine that the command addresses; None for a form that needs none."""
+    from safedocker.edge.engine import Engine
+
+    return Engine(address_of(settled)) if settled.form.reach.needs_engine else None
 
 
 def address_of(settled: Settled) -> Address:
@@ -224,14 +268,14 @@ def guard(room: Room) -> tuple[Backup, ...]:
 def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
     """Undo the backups' stop, as the command does not run. Where that fails, say what to type."""
     stopped = [container for backup in taken for container in backup.stopped]
-    if not stopped:
+    if not stopped or room.engine is None:
         return
     try:
         room.engine.start([container.id for container in stopped])
         _settle(taken, room)
     except SafedockerError as fault:
-        names = " ".join(container.name for container in stopped)
-        room.terminal.note(f"stopped for the backup and not started again: docker start {names}")
+        again = "; ".join(container.again for container in stopped)
+        room.terminal.note(f"stopped for the backup and not started again: {again}")
         room.terminal.note(fault.message)
 
 
@@ -291,55 +335,11 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
         case Action.BACK_UP:
             return _back_up(plan, decision, room)
         case Action.ASK:
-            return _answered(*_ask(plan, decision, room), plan, decision, room)
+            from safedocker import asking
+
+            return _answered(*asking.ask(plan, decision, room), plan, decision, room)
         case _:
             return assert_never(decision.action)
-
-
-def _ask(plan: Plan, decision: Decision, room: Room) -> tuple[Answer, str]:
-    """Return what the person chose, now or for all that this parent starts, and how it was told.
-
-    Raise KeyboardInterrupt for Ctrl-C, and for what comes after it in the same batch.
-    """
-    import pathlib
-    import time
-
-    from safedocker.edge import batch, wording
-    from safedocker.policy import batch as covering
-
-    here, parent = process.working_directory(), room.parent
-    if parent is None:
-        return room.terminal.ask(plan, decision, caller=room.who).answer, "at the terminal"
-    state = pathlib.Path(process.state_folder())
-    given = batch.recall(state, parent, covering.LASTS)
-    if given is not None:
-        before = given.answer
-        if before is None:
-            raise KeyboardInterrupt
-        if covering.covers(before, given.scope, plan, decision, here):
-            room.turn.end()
-            told = f"for {wording.batch(parent.command)}"
-            room.terminal.note(f"{before.value}, as answered {told}: {wording.headline(plan)}")
-            return before, told
-
-    def remember(answer: Answer | None) -> None:
-        about = covering.scope(plan, decision, here)
-        batch.remember(state, parent, batch.Given(answer, about, time.time()))
-
-    try:
-        chosen = room.terminal.ask(
-            plan,
-            decision,
-            caller=room.who,
-            batch=covering.offered(plan, decision),
-            challenge=covering.CHALLENGE,
-        )
-    except KeyboardInterrupt:
-        remember(None)
-        raise
-    if chosen.for_all:
-        remember(chosen.answer)
-    return chosen.answer, "at the terminal" + (", for the batch" if chosen.for_all else "")
 
 
 def _answered(
@@ -356,6 +356,10 @@ def _answered(
         case Answer.WITHOUT:
             _audit(plan, decision, room, "without a backup", answered=answered)
             return None
+        case Answer.MAKE:
+            _make_paths(plan)
+            _audit(plan, decision, room, "paths made", answered=answered)
+            return None
         case Answer.CANCEL:
             _audit(plan, decision, room, "cancelled", answered=answered)
             raise Refused("cancelled: nothing was removed")
@@ -363,13 +367,30 @@ def _answered(
             return assert_never(answer)
 
 
+def _make_paths(plan: Plan) -> None:
+    """Make the host paths as the person who calls, so that Docker does not do it as root."""
+    from safedocker import hostpaths
+    from safedocker.loss.plan import Kind
+
+    for loss in plan.losses:
+        if loss.kind is Kind.BIND_SOURCE:
+            try:
+                hostpaths.make(loss.name, file=loss.file)
+            except OSError as fault:
+                raise Refused(
+                    f"{loss.name} can't be made: {fault.strerror}. The command did not run"
+                ) from fault
+
+
 def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = None) -> Backup:
     import datetime
 
     from safedocker.backup import take
+    from safedocker.edge.contexts import Contexts
     from safedocker.policy.decide import Action
 
-    room.engine.sweep()
+    if room.engine is not None:
+        room.engine.sweep()
     with room.terminal.progress(shown=room.turn.take_if_free()) as progress:
         backup = take.take(
             plan,
@@ -382,6 +403,7 @@ def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = 
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
             stop=decision.action is not Action.RECORD,
+            contexts=Contexts,
         )
     try:
         _audit(plan, decision, room, "backed up", backup.id, answered)

@@ -17,7 +17,8 @@ from safedocker.backup.inventory import Inventory
 from safedocker.errors import SafedockerError
 from safedocker.loss.plan import Kind
 
-VERSION = 1
+VERSION = 2
+FIRST = 1  # the version of those that hold volumes alone, and name their engine
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
 _FILE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -27,7 +28,9 @@ class Consistency(enum.Enum):
 
     COLD_CLEAN = "cold-clean"
     COLD_KILLED = "cold-killed"
+    PAUSED = "paused"
     LIVE = "live"
+    RECORD = "record"
     DEFINITION = "definition"
 
     @property
@@ -39,6 +42,8 @@ class Consistency(enum.Enum):
 _SENTENCES = {
     Consistency.COLD_CLEAN: "cold: nobody was running with it while it was copied",
     Consistency.COLD_KILLED: "cold, but a container had to be killed: as after a power cut",
+    Consistency.PAUSED: "paused: nothing was written meanwhile; as after a power cut",
+    Consistency.RECORD: "whole: it can be read in one piece",
     Consistency.LIVE: "live: a container kept running with it, the copy may be torn",
     Consistency.DEFINITION: "definition only: the data lies elsewhere and is not removed",
 }
@@ -87,7 +92,8 @@ class Stored:
 
 @dataclass(frozen=True)
 class Part:
-    """One volume in a backup. `file` and `inventory` are None where only the definition is kept."""
+    """One thing in a backup: a volume, or what is kept as a record. `inventory` is None for a
+    record; both it and `file` where only a volume's definition is kept."""
 
     kind: Kind
     name: str
@@ -96,7 +102,7 @@ class Part:
     labels: Mapping[str, str]
     used_by: tuple[Use, ...]
     content: str  # "PostgreSQL 15", "files", "" where nobody looked
-    way: str  # a row of ways.WAYS
+    way: str  # a row of ways.WAYS, or of records.RECORDS
     file: Stored | None
     inventory: Inventory | None
     consistency: Consistency
@@ -117,10 +123,16 @@ class Origin:
 
 @dataclass(frozen=True)
 class StoppedContainer:
-    """A container that was stopped for the backup and is down since."""
+    """A container that was stopped or paused for the backup, and is so since."""
 
     id: str
     name: str
+    paused: bool = False
+
+    @property
+    def again(self) -> str:
+        """What to type to have it run again."""
+        return f"docker {'unpause' if self.paused else 'start'} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +146,7 @@ class Backup:
     argv: tuple[str, ...]  # undecodable bytes as surrogates, as sys.argv has them
     cwd: str
     caller: str
-    engine: Origin
+    engine: Origin | None  # None: what it holds is of no engine
     form: str
     project: str | None
     stopped: tuple[StoppedContainer, ...]
@@ -148,12 +160,25 @@ class Backup:
     @property
     def data_bytes(self) -> int:
         """What the parts hold, unpacked."""
-        return sum(part.inventory.bytes for part in self.parts if part.inventory)
+        return sum(
+            part.inventory.bytes if part.inventory else part.file.bytes
+            for part in self.parts
+            if part.file
+        )
+
+    @property
+    def version(self) -> int:
+        """The version of its manifest: the lowest that can tell it."""
+        only_volumes = all(part.kind.is_volume for part in self.parts)
+        known = {Consistency.PAUSED, Consistency.RECORD}.isdisjoint(
+            part.consistency for part in self.parts
+        )
+        return FIRST if self.engine and only_volumes and known else VERSION
 
 
 def dump(backup: Backup) -> bytes:
     """Write a manifest: ASCII JSON; `load` gives the same Backup back."""
-    body = {"manifest": VERSION, **asdict(backup)}
+    body = {"manifest": backup.version, **asdict(backup)}
     return json.dumps(body, indent=1, default=_plain).encode("ascii") + b"\n"
 
 
@@ -183,12 +208,12 @@ def load(text: bytes, where: str) -> Backup:
             f"{where} was written by a newer safedocker (manifest {version})",
             "update safedocker to use this backup",
         )
-    if version != VERSION:
+    if version < FIRST:
         raise _damaged(where, f"manifest {version} is not known")
     id_ = top.text("id")
     if not ID.fullmatch(id_):
         raise _damaged(where, f"{id_!r} is not an ID")
-    origin = top.object("engine")
+    origin = top.maybe_object("engine")
     return Backup(
         id=id_,
         taken_at=top.time("taken_at"),
@@ -197,7 +222,9 @@ def load(text: bytes, where: str) -> Backup:
         argv=top.texts("argv"),
         cwd=top.text("cwd"),
         caller=top.text("caller"),
-        engine=Origin(
+        engine=None
+        if origin is None
+        else Origin(
             name=origin.text("name"),
             id=origin.text("id"),
             host=origin.text("host"),
@@ -206,7 +233,8 @@ def load(text: bytes, where: str) -> Backup:
         form=top.text("form"),
         project=top.maybe_text("project"),
         stopped=tuple(
-            StoppedContainer(one.text("id"), one.text("name")) for one in top.objects("stopped")
+            StoppedContainer(one.text("id"), one.text("name"), one.maybe_flag("paused"))
+            for one in top.objects("stopped")
         ),
         parts=tuple(_part(one) for one in top.objects("parts")),
     )
@@ -215,10 +243,11 @@ def load(text: bytes, where: str) -> Backup:
 def _part(one: _Object) -> Part:
     file = one.maybe_object("file")
     inventory = one.maybe_object("inventory")
-    if (file is None) != (inventory is None):
+    kind = one.choice("kind", Kind)
+    if kind.is_volume and (file is None) != (inventory is None):
         raise _damaged(one.where, "a part has a file or an inventory, but not both")
     return Part(
-        kind=one.choice("kind", Kind),
+        kind=kind,
         name=one.text("name"),
         driver=one.text("driver"),
         options=one.map("options"),
@@ -303,6 +332,9 @@ class _Object:
         if not isinstance(value, bool):
             raise self._wrong(key, "true or false")
         return value
+
+    def maybe_flag(self, key: str) -> bool:
+        return key in self._body and self.flag(key)
 
     def time(self, key: str) -> datetime.datetime:
         try:

@@ -380,7 +380,9 @@ def _left(folder: Path) -> Abandoned | None:
         argv=tuple(map(str, argv)) if isinstance(argv, list) else (),
         engine=str(said.get("engine", "")),
         stopped=tuple(
-            StoppedContainer(str(one.get("id", "")), str(one.get("name", "")))
+            StoppedContainer(
+                str(one.get("id", "")), str(one.get("name", "")), one.get("paused") is True
+            )
             for one in (stopping if isinstance(stopping, list) else [])
             if isinstance(one, dict)
         ),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import zstandard
 
 import safedocker
-from safedocker.backup import ways
+from safedocker.backup import records, ways
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -26,6 +26,7 @@ from safedocker.backup.manifest import (
     StoppedContainer,
     Use,
 )
+from safedocker.backup.records import OpenContexts, Places
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
@@ -61,10 +62,18 @@ class Occasion:
     project: str | None
 
 
+@dataclass(frozen=True)
+class Calm:
+    """The containers, by id, that are stopped or paused before anything is copied."""
+
+    stop: tuple[str, ...] = ()
+    pause: tuple[str, ...] = ()
+
+
 def take(
     plan: Plan,
     losses: tuple[Loss, ...],
-    engine: Engine,
+    engine: Engine | None,
     store: FolderStore,
     *,
     argv: Sequence[str],
@@ -74,33 +83,37 @@ def take(
     now: datetime.datetime,
     stop: bool = True,
     reserve: int = RESERVE,
+    contexts: OpenContexts | None = None,
 ) -> Backup:
     """Back up `losses` of the plan; return it once it is verified and committed.
 
-    The plan's `stops` are stopped first, and stay so on success (`backup.stopped`). When anything
-    fails they run again, the draft is gone, and NoBackup is raised; Interrupted and
-    KeyboardInterrupt pass through as they are. Without `stop` nobody is stopped: for volumes
-    that are empty, and what can be made again from its definition. `now` is UTC, `reserve` bytes
-    that stay free.
+    The plan's `stops` are stopped first, its `pauses` paused, and stay so on success
+    (`backup.stopped`). When anything fails they run again, the draft is gone, and NoBackup is
+    raised; Interrupted and KeyboardInterrupt pass through as they are. Without `stop` nobody is
+    stopped: for volumes that are empty, and what can be made again from its definition. `now` is
+    UTC, `reserve` bytes that stay free. `engine` is None, and `contexts` opens a folder of
+    configuration, where it is contexts that go.
     """
     occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project)
-    stops = plan.stops if stop else None
-    return keep(losses, stops, engine, store, occasion, progress, now, reserve)
+    calm = Calm(plan.stops, plan.pauses) if stop else None
+    return keep(losses, calm, engine, store, occasion, progress, now, reserve, contexts)
 
 
 def keep(
     losses: tuple[Loss, ...],
-    stops: tuple[str, ...] | None,
-    engine: Engine,
+    calm: Calm | None,
+    engine: Engine | None,
     store: FolderStore,
     occasion: Occasion,
     progress: Progress,
     now: datetime.datetime,
     reserve: int = RESERVE,
+    contexts: OpenContexts | None = None,
 ) -> Backup:
-    """As `take`, for losses that no plan names; `stops` None: whoever runs with them may go on."""
+    """As `take`, for losses that no plan names; `calm` None: whoever runs with them may go on."""
+    places = Places(engine, contexts)
     try:
-        return _Taking(losses, stops, engine, store, occasion, progress, now, reserve).run()
+        return _Taking(losses, calm, places, store, occasion, progress, now, reserve).run()
     except (NoBackup, Interrupted):
         raise
     except SafedockerError as fault:
@@ -126,8 +139,8 @@ class _Taking:
     def __init__(
         self,
         losses: tuple[Loss, ...],
-        stops: tuple[str, ...] | None,
-        engine: Engine,
+        calm: Calm | None,
+        places: Places,
         store: FolderStore,
         occasion: Occasion,
         progress: Progress,
@@ -135,29 +148,40 @@ class _Taking:
         reserve: int,
     ) -> None:
         self._losses = losses
-        self._live = stops is None
-        self._stops = stops or ()
-        self._engine = engine
+        self._volumes = tuple(loss for loss in losses if loss.kind.is_volume)
+        self._live = calm is None
+        self._calm = calm or Calm()
+        self._places = places
         self._store = store
         self._occasion = occasion
         self._progress = progress
         self._now = now
         self._reserve = reserve
 
+    @property
+    def _engine(self) -> Engine:
+        if self._places.engine is None:
+            raise NoBackup("no engine was asked: nothing was removed", "type the command again")
+        return self._places.engine
+
     def run(self) -> Backup:
         """Do it. Raises more kinds than `keep` does, with everything put right before."""
         if not self._losses:
             raise NoBackup(
-                "there is no volume that could be backed up: nothing was removed",
+                "there is nothing that could be backed up: nothing was removed",
                 "see what is known of it: type `safedocker explain --` before the command",
             )
-        volumes, containers = self._engine.snapshot()
-        _check_there(self._losses, volumes)
+        volumes, containers = self._engine.snapshot() if self._volumes else ({}, ())
+        _check_there(self._volumes, volumes)
         running = tuple(one for one in containers if one.running)
-        stopping = tuple(one for one in running if one.id in self._stops)
-        _check_stoppable(stopping)
+        stopping = tuple(
+            StoppedContainer(one.id, one.name, paused=one.id in self._calm.pause)
+            for one in running
+            if one.id in self._calm.stop or (one.id in self._calm.pause and one.state != "paused")
+        )
+        calm = {one.id for one in stopping} | set(self._calm.pause)
         if not self._live:
-            _check_cold(self._losses, [one for one in running if one not in stopping])
+            _check_cold(self._volumes, [one for one in running if one.id not in calm])
         self._check_room()
         claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
         draft = self._store.begin(claim)
@@ -174,12 +198,12 @@ class _Taking:
         return backup
 
     def _fill(
-        self, draft: Draft, containers: Iterable[Container], stopping: tuple[Container, ...]
+        self, draft: Draft, containers: Iterable[Container], stopping: tuple[StoppedContainer, ...]
     ) -> Backup:
         stopped = self._stop(draft, stopping)
         before = self._cold_volumes()
         kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
-        for number, loss in enumerate(self._losses, 1):
+        for number, loss in enumerate(self._volumes, 1):
             way = ways.choose(loss)
             kept.append((loss, way, self._keep_one(draft, loss, way, f"volume-{number}")))
         if not self._live and self._cold_volumes() != before:
@@ -188,7 +212,11 @@ class _Taking:
                 "stop whoever uses it, and type the command again",
             )
         checks = self._cross_check([(loss, one) for loss, _way, one in kept])
-        identity = self._engine.identity
+        told = tuple(
+            records.take(row, loss, self._places, draft, f"{loss.kind.value}-{number}")
+            for number, loss in enumerate(self._losses, 1)
+            if (row := records.way_of(loss.kind)) is not None
+        )
         return Backup(
             id=draft.id,
             taken_at=self._now.astimezone(datetime.UTC),
@@ -197,24 +225,25 @@ class _Taking:
             argv=self._occasion.argv,
             cwd=self._occasion.cwd,
             caller=self._occasion.caller,
-            engine=Origin(identity.name, identity.id, identity.host, identity.version),
+            engine=_origin(self._places.engine),
             form=self._occasion.form,
             project=self._occasion.project,
-            stopped=tuple(StoppedContainer(one.id, one.name) for one in stopping),
+            stopped=stopping,
             parts=tuple(
                 _part(loss, before[loss.name], way, one, containers, stopped, checks[loss.name])
                 for loss, way, one in kept
-            ),
+            )
+            + told,
         )
 
-    def _stop(self, draft: Draft, stopping: tuple[Container, ...]) -> tuple[Stopped, ...]:
+    def _stop(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> tuple[Stopped, ...]:
         if not stopping:
             return ()
         names = ", ".join(one.name for one in stopping)
         self._progress(Stage.STOP, names, 0, None)
-        journal = [StoppedContainer(one.id, one.name) for one in stopping]
-        draft.note_stopping(self._engine.identity.name, journal)
-        return self._engine.stop(tuple(one.id for one in stopping))
+        draft.note_stopping(self._engine.identity.name, stopping)
+        paused = self._engine.pause(tuple(one.id for one in stopping if one.paused))
+        return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
     def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
         def copied(done: int) -> None:
@@ -240,11 +269,15 @@ class _Taking:
         Only between two of these may created_at be compared: up to 20.10 the engine takes it from
         the contents' own directory, so it moves while somebody writes. Source: moby#44719.
         """
+        if not self._volumes:
+            return {}
         volumes, containers = self._engine.snapshot()
-        _check_there(self._losses, volumes)
+        _check_there(self._volumes, volumes)
         if not self._live:
-            _check_cold(self._losses, [one for one in containers if one.running])
-        return {loss.name: volumes[loss.name] for loss in self._losses}
+            paused = {one.id for one in containers if one.state == "paused"} & {*self._calm.pause}
+            still = [one for one in containers if one.running and one.id not in paused]
+            _check_cold(self._volumes, still)
+        return {loss.name: volumes[loss.name] for loss in self._volumes}
 
     def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
         """Compare with the engine's own count: it leaves files that it can't read out of an
@@ -275,7 +308,7 @@ class _Taking:
 
     def _check_room(self) -> None:
         free = self._store.free_bytes()
-        need = _need(self._losses, self._engine) // 2 + self._reserve
+        need = _need(self._volumes, self._places.engine) // 2 + self._reserve
         if free is not None and free < need:
             raise NoBackup(
                 f"the backup needs about {Bytes(need)} in {self._store.where}, where "
@@ -283,7 +316,7 @@ class _Taking:
                 "make room there, or set XDG_DATA_HOME to a folder on another disk",
             )
 
-    def _back_out(self, draft: Draft, stopping: tuple[Container, ...]) -> str:
+    def _back_out(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> str:
         """Start again what ran, remove the draft. Return what could not be done, as a hint."""
         if stopping:
             try:
@@ -291,11 +324,18 @@ class _Taking:
                 draft.note_started()
             except (SafedockerError, OSError):
                 draft.abandon()  # its journal names them, for the next run to tell
-                names = " ".join(one.name for one in stopping)
-                return f"these containers could not be started again: docker start {names}"
+                again = "; ".join(one.again for one in stopping)
+                return f"these containers could not be started again: {again}"
         with contextlib.suppress(OSError):  # the next sweep removes what is left
             draft.discard()
         return ""
+
+
+def _origin(engine: Engine | None) -> Origin | None:
+    if engine is None:
+        return None
+    identity = engine.identity
+    return Origin(identity.name, identity.id, identity.host, identity.version)
 
 
 def _part(
@@ -347,6 +387,9 @@ def _consistency(
         return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
     ids = {one.id for one in users(loss.name, containers)}
     own = [one for one in stopped if one.id in ids]
+    paused = [one.name for one in own if one.paused]
+    if paused:
+        return Consistency.PAUSED, f"paused: {', '.join(paused)}"
     if not own:
         return Consistency.COLD_CLEAN, "no container was running with it"
     how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
@@ -374,16 +417,6 @@ def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
             )
 
 
-def _check_stoppable(stopping: Iterable[Container]) -> None:
-    for one in stopping:
-        if one.auto_remove:
-            raise NoBackup(
-                f"{one.name} runs with --rm: stopping it for a backup would already remove it and "
-                "its anonymous volumes: nothing was removed",
-                "copy what it holds with docker cp while it runs, then stop it",
-            )
-
-
 def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
     for loss in losses:
         live = users(loss.name, running)
@@ -396,11 +429,11 @@ def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
             )
 
 
-def _need(losses: Iterable[Loss], engine: Engine) -> int:
+def _need(losses: Iterable[Loss], engine: Engine | None) -> int:
     """Return what the contents to be copied come to, in bytes, as far as it is known."""
     copied = [loss for loss in losses if ways.choose(loss).stores]
     unknown = tuple(loss.name for loss in copied if loss.size is None)
-    counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown else {}
+    counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown and engine else {}
     return sum(
         counted.get(loss.name, loss.at_least) if loss.size is None else loss.size for loss in copied
     )

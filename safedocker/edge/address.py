@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from safedocker.errors import NoEngine
+from safedocker.errors import NoContext, NoEngine
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
@@ -78,6 +78,19 @@ def resolve(
         tls = None  # the client speaks plain HTTP over these, whatever the flags say
     shown = f"current context {context}" if source == "config.json" else source
     return Address(host, shown, context, tls, _is_remote(host), config.headers)
+
+
+def context_in_force(
+    options: Mapping[str, str],
+    environ: Mapping[str, str],
+    client: tuple[int, ...] | None = None,
+) -> tuple[str, Path]:
+    """Return the name of the context that docker would use, there or not, and the folder of the
+    configuration. Arguments as for `resolve`; raise NoEngine for --host together with --context."""
+    config = _config(Path(options.get("config") or _config_dir(environ)))
+    if client is None or client >= EMPTY_IS_UNSET:
+        environ = {name: value for name, value in environ.items() if value}
+    return _context(options, environ, config)[0], config.folder
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,7 @@ def _named(context: str, source: str, folder: Path) -> tuple[str, Tls | None]:
         host = endpoint.get("Host") or DEFAULT_SOCKET
         skip = bool(endpoint.get("SkipTLSVerify"))
     except FileNotFoundError:
-        raise NoEngine(
+        raise NoContext(
             f'there is no Docker context "{context}" ({where})',
             "see which there are: docker context ls",
         ) from None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import datetime
 import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from safedocker.loss.facts import Container, Mount, Volume
+from safedocker.loss.facts import Container, HostPath, Image, Mount, Volume
 
 RUNNING = frozenset({"running", "paused", "restarting"})
 
@@ -95,3 +96,45 @@ def asked_source(inspected: Mapping[str, Any], target: str) -> str | None:
         if posixpath.normpath(text(asked, "Target")) == target:
             return text(asked, "Source")
     return None
+
+
+def binds(inspected: Mapping[str, Any]) -> tuple[HostPath, ...]:
+    """Read the host paths that the engine makes when this container's mounts are set up.
+
+    A mount asked for by `--mount` is refused instead, unless it says CreateMountpoint; one that
+    came by --volumes-from is made, whichever way the donor asked for it (seen on 20.10 to 28.5).
+    Source: moby daemon/volumes.go registerMountPoints, volume/mounts/mounts.go Setup.
+    """
+    refused = {
+        posixpath.normpath(text(asked, "Target"))
+        for asked in mappings(mapping(inspected.get("HostConfig")), "Mounts")
+        if mapping(asked.get("BindOptions")).get("CreateMountpoint") is not True
+    }
+    of = text(inspected, "Name").removeprefix("/")
+    image = text(mapping(inspected.get("Config")), "Image")
+    return tuple(
+        HostPath(found.source, found.target, of, image)
+        for found in map(mount, mappings(inspected, "Mounts"))
+        if found.kind == "bind" and found.target not in refused
+    )
+
+
+def image(found: Mapping[str, Any]) -> Image:
+    """Read one of GET /images/json."""
+    size, created = found.get("Size"), found.get("Created")
+    return Image(
+        id=text(found, "Id"),
+        names=tuple(n for n in map(str, sequence(found, "RepoTags")) if n != "<none>:<none>"),
+        size=size if isinstance(size, int) else 0,
+        parent=text(found, "ParentId"),
+        labels=texts(found, "Labels"),
+        created=float(created) if isinstance(created, int) else 0.0,
+    )
+
+
+def seconds(moment: str) -> float:
+    """Read the engine's way to write a time, as seconds since the epoch; 0.0 when it is none."""
+    try:
+        return datetime.datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0

@@ -11,14 +11,21 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from safedocker.edge import answers
+from safedocker.edge import answers, swarm
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
+from safedocker.edge.container import (
+    create_container,
+    inspect_container,
+    load_layer,
+    read_layer,
+)
+from safedocker.edge.host import Host
 from safedocker.edge.layer import look_into_layer
 from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
 from safedocker.edge.wire import Wire
@@ -28,8 +35,11 @@ from safedocker.loss.facts import (
     Container,
     EngineIdentity,
     Holds,
+    Image,
     Look,
     Mount,
+    Plugin,
+    Swarm,
     Volume,
 )
 
@@ -40,12 +50,13 @@ KILLED = 137  # 128 + SIGKILL: the exit code of a container that did not stop by
 
 @dataclass(frozen=True)
 class Stopped:
-    """A container that `stop` stopped."""
+    """A container that `stop` stopped, or `pause` paused."""
 
     id: str
     name: str
     exit_code: int
     clean: bool  # it ended by its own stop signal; False: it had to be killed
+    paused: bool = False
 
 
 class Engine:
@@ -58,6 +69,7 @@ class Engine:
         """
         self._wire = Wire(address, timeout)
         self._porter = Porter(self._wire)
+        self.host = Host(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
             version = self._wire.connect()
@@ -66,6 +78,8 @@ class Engine:
         except BaseException:
             self._wire.close()
             raise
+        self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
+        self._asked = time.monotonic()
         self.identity = EngineIdentity(
             host=address.host,
             source=address.source,
@@ -89,6 +103,32 @@ class Engine:
         self._wire.close()
 
     # facts
+
+    @property
+    def now(self) -> float:
+        """The engine's clock, seconds since the epoch; 0.0 where it does not say."""
+        return self._clock and self._clock + time.monotonic() - self._asked
+
+    def images(self) -> tuple[Image, ...]:
+        """Return every image, those between two layers of a build too."""
+        listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
+        return tuple(map(answers.image, map(answers.mapping, listed)))
+
+    def swarm(self) -> Swarm | None:
+        """Return what the swarm holds that the engine belongs to; None when it is in none."""
+        return swarm.ask(self._wire)
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Return the engine's plugins."""
+        return swarm.plugins(self._wire)
+
+    def read_config(self, id_: str) -> bytes | None:
+        """Return a config of the swarm, by its id or name, as a record; None when there is none."""
+        return swarm.read_config(self._wire, id_)
+
+    def create_config(self, record: bytes) -> None:
+        """Make a config of a record. Raise SafedockerError when the engine refuses."""
+        swarm.create_config(self._wire, record)
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
@@ -119,7 +159,13 @@ class Engine:
             else mount
             for mount in map(answers.mount, answers.mappings(found, "Mounts"))
         )
-        return replace(container, mounts=mounts, auto_remove=_removes_itself(found), inspected=True)
+        return replace(
+            container,
+            mounts=mounts,
+            auto_remove=_removes_itself(found),
+            inspected=True,
+            binds=answers.binds(found),
+        )
 
     def _inspected(self, id_or_name: str) -> dict[str, Any] | None:
         path = f"/containers/{quote(id_or_name, safe='')}/json"
@@ -309,6 +355,35 @@ class Engine:
                 kind=SafedockerError,
             )
 
+    # whole containers
+
+    def definition(self, id_: str) -> dict[str, Any]:
+        """Return all that the engine says of a container. Raise NoBackup when it is gone."""
+        return inspect_container(self._wire, id_)
+
+    def read_layer(
+        self, id_: str
+    ) -> contextlib.AbstractContextManager[tuple[str, Iterator[bytes]]]:
+        """Give the digest and the tar of what a container wrote outside its mounts."""
+        return read_layer(self._wire, id_, self._porter.stamp)
+
+    def make_container(
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        size: int,
+        layer: Iterable[bytes],
+    ) -> str:
+        """Make a container as it was, with the layer it had; return its id. It is not started.
+
+        Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
+        """
+        base = answers.text(definition, "Image")
+        config = answers.mapping(definition.get("Config"))
+        image = load_layer(self._wire, base, digest, size, layer, config)
+        return create_container(self._wire, name, definition, image)
+
     def sweep(self) -> tuple[str, ...]:
         """Remove helpers of processes that are gone; return the containers' names."""
         return self._porter.sweep()
@@ -351,18 +426,36 @@ class Engine:
         clean = code != KILLED and state.get("OOMKilled") is not True
         return Stopped(id_, _name(after), code, clean)
 
+    def pause(self, ids: Sequence[str]) -> tuple[Stopped, ...]:
+        """Freeze containers as they are; one that is frozen already is left alone."""
+        frozen = []
+        for id_ in ids:
+            found = self._inspected(id_) or {}
+            if not _is_paused(found):
+                self._wire.call(
+                    "POST",
+                    f"/containers/{id_}/pause",
+                    f"pause container {_name(found) or id_}",
+                    timeout=BUSY,
+                    kind=NoBackup,
+                )
+            frozen.append(Stopped(id_, _name(found), 0, clean=False, paused=True))
+        return tuple(frozen)
+
     def start(self, ids: Iterable[str]) -> None:
-        """Start containers, one after the other; one that runs already is left alone.
+        """Start containers, one after the other, and thaw what is paused; one that runs already
+        is left alone.
 
         All are tried; then the first fault is raised.
         """
         first: SafedockerError | None = None
         for id_ in ids:
             try:
+                verb = "unpause" if _is_paused(self._inspected(id_) or {}) else "start"
                 self._wire.call(
                     "POST",
-                    f"/containers/{id_}/start",
-                    f"start container {id_[:12]} again",
+                    f"/containers/{id_}/{verb}",
+                    f"{verb} container {id_[:12]} again",
                     timeout=BUSY,
                     kind=SafedockerError,
                 )
@@ -374,6 +467,10 @@ class Engine:
 
 def _removes_itself(inspected: dict[str, Any]) -> bool:
     return answers.mapping(inspected.get("HostConfig")).get("AutoRemove") is True
+
+
+def _is_paused(inspected: dict[str, Any]) -> bool:
+    return answers.mapping(inspected.get("State")).get("Paused") is True
 
 
 def _name(inspected: dict[str, Any]) -> str:

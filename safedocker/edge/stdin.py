@@ -25,6 +25,15 @@ COMPOSE_V1_YES = frozenset(("y", "yes"))
 COMPOSE_YES = frozenset(("y", "t", "true", "1"))
 
 
+def yes(path: tuple[str, ...], compose: tuple[int, ...] | None) -> frozenset[str]:
+    """What the client of a command takes for a yes, given Compose's version; None: any Compose."""
+    if path[0] != "compose":
+        return DOCKER_YES
+    if compose is None:
+        return COMPOSE_V1_YES | COMPOSE_YES
+    return COMPOSE_V1_YES if compose[0] == 1 else COMPOSE_YES
+
+
 class Says(enum.Enum):
     """What stdin answers."""
 

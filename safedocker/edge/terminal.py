@@ -120,7 +120,7 @@ class Terminal:
 
     def backed_up(self, backup: Backup) -> None:
         """Say what was kept, and how it is undone."""
-        held = wording.count(len(backup.parts), "volume")
+        held = wording_backup.counted(backup.parts)
         at = backup.verified_at.astimezone()
         self.note(
             f"backed up {held}, {Bytes(backup.data_bytes)}, verified at {at:%H:%M:%S}; "
@@ -384,6 +384,8 @@ def _choose(line: TextIO, plan: Plan, decision: Decision, batches: Mapping[Answe
         questionary.Choice("Cancel", Chosen(Answer.CANCEL)),
     ]
     first = Answer.CANCEL
+    if paths and plan.engine is not None and plan.engine.host.startswith("unix:"):
+        choices.insert(0, questionary.Choice(wording.offer_to_make(plan), Chosen(Answer.MAKE)))
     if plan.gaps:
         print("A backup can't protect what is not known, so none is offered.", file=sys.stderr)
     elif decision.protected:

@@ -48,12 +48,7 @@ class Cells(NamedTuple):
 
 
 # What is told in a line of its own below the list: it stays, or can be had again.
-ASIDE = {
-    Kind.DETACHED_VOLUME: "left behind",
-    Kind.SERVICE: "service",
-    Kind.IMAGE: "image",
-    Kind.BUILD_CACHE: "build cache",
-}
+ASIDE = (Kind.DETACHED_VOLUME, Kind.SERVICE, Kind.IMAGE, Kind.BUILD_CACHE)
 _PLURALS = {
     Kind.SECRET: "secrets",
     Kind.SWARM: "swarms",
@@ -64,7 +59,6 @@ _PLURALS = {
     Kind.CONTEXT: "contexts",
     Kind.IMAGE: "images",
     Kind.SERVICE: "services",
-    Kind.BUILD_CACHE: "records of build cache",
 }
 
 
@@ -144,19 +138,28 @@ def headline(plan: Plan) -> str:
 
 def summary(losses: Sequence[Loss], of: str = "") -> str:
     """ "2 volumes, 1.2 GB and 1 container layer"; unknown sizes make it "more than 1.2 GB"."""
-    told = []
+    groups = []
     volumes = [loss for loss in losses if loss.kind.is_volume]
     if volumes:
-        told.append(f"{count(len(volumes), 'volume')}{of}, {_weight(volumes)}")
-        told[-1] = told[-1].replace(", of unknown", " of unknown")
+        groups.append((count(len(volumes), "volume"), _weight(volumes)))
     for kind, plural in _PLURALS.items():
         found = [loss for loss in losses if loss.kind is kind]
-        if not found:
-            continue
-        known = [loss for loss in found if loss.size is not None or loss.holds is Holds.EMPTY]
-        weight = f", {_weight(found)}" if len(known) == len(found) else ""
-        told.append(f"{count(len(found), kind.value, plural)}{'' if told else of}{weight}")
-    return " and ".join(told)
+        if found:
+            weighed = kind in _WEIGHED and all(loss.size is not None for loss in found)
+            groups.append(
+                (count(len(found), kind.value, plural), _weight(found) if weighed else "")
+            )
+    if any(loss.kind is Kind.BUILD_CACHE for loss in losses):
+        groups.append(("build cache", ""))
+    if len(groups) == 1:
+        counted, weight = groups[0]
+        unknown = weight.startswith("of ")
+        return f"{counted}{of}{' ' if unknown else ', '}{weight}" if weight else f"{counted}{of}"
+    told = [f"{counted} ({weight})" if weight else counted for counted, weight in groups]
+    return f"{', '.join(told[:-1])} and {told[-1]}{of}" if told else ""
+
+
+_WEIGHED = {Kind.LAYER, Kind.FILE, Kind.IMAGE}
 
 
 def _weight(losses: Sequence[Loss]) -> str:
@@ -228,10 +231,13 @@ _PLAIN = {
 }
 
 
+_KINDS = {Kind.LAYER: "container: its own files, outside volumes"}
+
+
 def _kind(loss: Loss) -> str:
     """ "named, used by web, db"; of an anonymous volume whose place is known, just that."""
     if not loss.kind.is_volume:
-        return clean(f"{loss.kind.value}; {loss.why}")
+        return _KINDS.get(loss.kind, "") or clean(f"{loss.kind.value}, {loss.why}")
     anonymous = loss.kind is Kind.ANONYMOUS_VOLUME
     if anonymous and len(loss.used_by) == 1 and loss.why.startswith("anonymous volume of"):
         return clean(loss.why)
@@ -262,19 +268,28 @@ def tail(plan: Plan) -> list[tuple[str, str]]:
     ]
     if len(plan.stays) > STAYS_SHOWN:
         lines.append(("stays:", f"and {len(plan.stays) - STAYS_SHOWN} more"))
-    for kind, told in ASIDE.items():
+    for kind in ASIDE:
         found = [loss for loss in plan.losses if loss.kind is kind]
-        lines += [
-            ("also:", f"{told} {short(loss.name)} ({clean(loss.why)})")
-            for loss in found[:STAYS_SHOWN]
-        ]
-        if len(found) > STAYS_SHOWN:
-            lines.append(("also:", f"{told}: {len(found) - STAYS_SHOWN} more"))
+        if found:
+            lines.append(("also:", _aside(kind, found)))
     lines += [("not known:", clean(gap)) for gap in plan.gaps]
     lines += [("in doubt:", clean(dispute)) for dispute in plan.disputes]
     if plan.safer:
         lines.append(("safer:", f"`{clean(plan.safer)}` keeps the volumes"))
     return lines
+
+
+def _aside(kind: Kind, found: Sequence[Loss]) -> str:
+    if kind is Kind.BUILD_CACHE:
+        return "build cache that no build uses"
+    if kind is Kind.DETACHED_VOLUME:
+        told = [f"{short(loss.name)} ({clean(loss.why)})" for loss in found[:STAYS_SHOWN]]
+        head = "left behind, without a container: "
+    else:
+        told = [clean(loss.name) for loss in found[:STAYS_SHOWN]]
+        head = f"{summary(found)}: "
+    more = len(found) - STAYS_SHOWN
+    return head + ", ".join(told) + (f" and {more} more" if more > 0 else "")
 
 
 def as_json(plan: Plan) -> dict[str, object]:
@@ -298,6 +313,7 @@ def as_json(plan: Plan) -> dict[str, object]:
                 "id": loss.id or None,
                 "why": loss.why,
                 "remedy": loss.remedy.value,
+                "certain": loss.certain,
                 "used_by": list(loss.used_by),
                 "project": loss.project,
                 "holds": loss.holds.value,
@@ -321,9 +337,15 @@ def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:
     ways = []
     if plan.safer:
         ways.append(f"to keep the volumes: {clean(plan.safer)}")
-    paths = [loss.name for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
-    if paths:
-        ways.append(f"to make the path yourself first: mkdir -p {clean(shlex.join(paths))}")
+    made = [loss for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
+    paths = [loss.name for loss in made]
+    for program, found in (
+        ("mkdir -p", [loss.name for loss in made if not loss.file]),
+        ("touch", [loss.name for loss in made if loss.file]),
+    ):
+        if found:
+            line = clean(shlex.join(found))
+            ways.append(f"to make the path yourself first: {program} {line}")
     if plan.gaps:
         ways.append("no backup can protect what is not known, so none was taken")
     elif unprotected and rule == "nobody-to-ask" and len(paths) < len(unprotected):
@@ -340,6 +362,15 @@ def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:
     elif rule == "engine-disagrees":
         ways.append("look first: docker ps -a --no-trunc, and the engine's log")
     return "\n".join(ways)
+
+
+def offer_to_make(plan: Plan) -> str:
+    """The offer to make the host paths as the person, before Docker does it as root."""
+    made = [loss for loss in plan.losses if loss.kind is Kind.BIND_SOURCE]
+    if len(made) > 1:
+        return f"Create the {len(made)} paths now, as me"
+    what = "empty file" if made[0].file else "folder"
+    return f"Create the {what} now, as me"
 
 
 def _told(loss: Loss) -> str:

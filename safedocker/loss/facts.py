@@ -12,6 +12,10 @@ COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 COMPOSE_VOLUME = "com.docker.compose.volume"
 ANONYMOUS = "com.docker.volume.anonymous"
+STACK = "com.docker.stack.namespace"
+TASK = "com.docker.swarm.task.id"
+TASK_SERVICE = "com.docker.swarm.service.id"
+TASK_NODE = "com.docker.swarm.node.id"
 HELPER = (
     "com.safedocker.helper"  # on every container and image of our own; its value names the owner
 )
@@ -51,6 +55,8 @@ class HostPath:
     target: str
     of: str  # the service's or the container's name; "" for the one that is about to be made
     image: str = ""  # as the container names it; its file at `target` tells what was meant
+    file: bool | None = None  # is the target a file in the image? None: not looked, or not told
+    near: tuple[str, ...] = ()  # paths that are there, with names much like this one's
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,7 @@ class Image:
     id: str
     names: tuple[str, ...]  # "postgres:15"; () for a dangling one
     size: int  # bytes
+    parent: str = ""  # the id of the image it was built on, where the store keeps that
     labels: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0  # seconds since the epoch
 
@@ -169,17 +176,34 @@ class Image:
 class Plugin:
     """A plugin of the engine's."""
 
-    name: str
+    id: str
+    name: str  # with its tag: "vieux/sshfs:latest"
     enabled: bool
 
 
 @dataclass(frozen=True)
+class Context:
+    """A context of the client's configuration."""
+
+    name: str
+    current: bool  # the one in force for this command
+    host: str  # of its engine, as far as it can be read
+    tls: bool  # certificates and keys belong to it
+    folder: str  # of the configuration that holds it
+
+
+@dataclass(frozen=True)
 class SwarmItem:
-    """A secret, a config or a node: what the swarm keeps under an id and a name."""
+    """A secret or a config: what the swarm keeps under an id and a name."""
 
     id: str
     name: str
     labels: Mapping[str, str]
+
+    @property
+    def stack(self) -> str | None:
+        """The stack it says it belongs to."""
+        return self.labels.get(STACK)
 
 
 @dataclass(frozen=True)
@@ -192,6 +216,17 @@ class Service:
     replicas: int | None  # None: global, or a job
     secrets: tuple[str, ...]  # ids of those it uses
     configs: tuple[str, ...]
+    job: bool = False
+    before: int | None = None  # the replicas that a rollback goes back to
+    restart: str = "any"  # the condition: "any", "on-failure", "none"
+    attempts: int = 0  # how often a task may be tried again; 0: without end
+    # Where a task's container has anonymous volumes; None: its image is not here to be asked.
+    anonymous: tuple[str, ...] | None = None
+
+    @property
+    def stack(self) -> str | None:
+        """The stack it says it belongs to."""
+        return self.labels.get(STACK)
 
 
 @dataclass(frozen=True)
@@ -200,19 +235,32 @@ class Task:
 
     id: str
     service: str  # the service's id
-    slot: int
-    node: str  # the node's id
+    slot: int  # 0 of a global service
+    node: str  # the node's id, "" before it has one
     container: str  # the container's id, "" before it has one
     state: str  # "running", "shutdown", ...
+    desired: str  # what the swarm wants of it: the same words
+    at: float  # when it came into its state, seconds since the epoch
+
+
+class SwarmState(enum.Enum):
+    """What this node is in the swarm."""
+
+    MANAGER = "manager"
+    WORKER = "worker"
+    UNKNOWN = "unknown"  # locked, or in trouble: nobody can ask what it knows
 
 
 @dataclass(frozen=True)
 class Swarm:
-    """What this engine's swarm holds. Only a manager can tell."""
+    """What this engine's swarm holds, as far as the node can tell: only a manager knows more than
+    its own id."""
 
+    id: str
     node: str  # this node's id
-    manager: bool
-    managers: int  # how many there are; 0 where this node can't tell
+    state: SwarmState
+    managers: int = 0  # how many of them answer; 0: this node can't tell
+    history: int = 5  # how many tasks a slot keeps; below 0 all of them
     services: tuple[Service, ...] = ()
     tasks: tuple[Task, ...] = ()
     secrets: tuple[SwarmItem, ...] = ()
@@ -253,7 +301,7 @@ class Model:
 class Facts:
     """The engine's state as one snapshot, and Compose's model where the form needs it."""
 
-    engine: EngineIdentity
+    engine: EngineIdentity | None  # None: the form needs none
     api: tuple[
         int, int
     ]  # the API the command will really speak (client, engine, DOCKER_API_VERSION)
@@ -266,6 +314,7 @@ class Facts:
         tuple[str, str], ...
     ] = ()  # config.json's, as far as this client sends them
     remove_orphans: bool = False  # COMPOSE_REMOVE_ORPHANS, as this Compose reads it
+    now: float = 0.0  # the engine's clock, seconds since the epoch; 0.0: it does not say
     dangling: frozenset[str] | None = None  # volumes that the engine says nobody uses
     paths: tuple[HostPath, ...] = ()  # those that containers which start will mount
     missing: Mapping[str, bool | None] = field(default_factory=dict)  # by source; None: unknown
@@ -273,5 +322,5 @@ class Facts:
     swarm: Swarm | None = None  # None: not in a swarm, or not asked
     images: tuple[Image, ...] = ()
     plugins: tuple[Plugin, ...] = ()
-    contexts: tuple[str, ...] = ()  # those of the client's configuration
+    contexts: tuple[Context, ...] = ()  # those that the command names, as far as they are there
     gaps: tuple[str, ...] = field(default=())  # what could not be found out: read as the worst case

@@ -11,8 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from safedocker.command.parse import Command
-from safedocker.loss import compose, operands
-from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Facts, HostPath, Look
+from safedocker.loss import (
+    compose,
+    contexts,
+    copying,
+    images,
+    nearby,
+    operands,
+    prune,
+    swarm,
+)
+from safedocker.loss.facts import TASK, Container, Facts, HostPath, Look
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 from safedocker.loss.removal import (
@@ -28,7 +37,6 @@ from safedocker.loss.removal import (
 )
 
 STABLE_DATES = 26  # the first engine whose volumes were seen to keep their date of creation
-ANONYMOUS_PRUNE_API = (1, 42)  # from here on `volume prune` spares named volumes (engine 23.0)
 # Signals that end no program, whatever it makes of the others. Source: signal(7).
 MILD_SIGNALS = {"CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"}
 MILD_NUMBERS = {17, 18, 19, 20, 21, 22, 23, 28}  # the same on Linux
@@ -44,16 +52,27 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
         case Reach.NAMED:
             plan = _named(command, form, facts)
         case Reach.UNUSED_VOLUMES:
-            plan = _plan(command, form, facts, *_unused_volumes(command, form, facts, gone=()))
-        case Reach.STOPPED_CONTAINERS:
-            plan = _stopped(command, form, facts)
-        case Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
-            plan = _stopped_then_volumes(command, form, facts)
+            plan = _of_gone(command, form, facts, prune.unused_volumes(command, facts))
+        case Reach.STOPPED_CONTAINERS | Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
+            plan = _of_gone(command, form, facts, prune.stopped_and_unused(command, facts))
+        case Reach.IMAGES:
+            plan = _plan(command, form, facts, images.removed(command, facts), ())
+        case Reach.BUILD_CACHE:
+            plan = _plan(command, form, facts, images.build_cache(), ())
         case Reach.ENDED_CONTAINERS:
-            gone = gone_with(facts, Removed(ended_containers(command, facts)), disposable=True)
-            plan = _of_gone(command, form, facts, gone)
+            ended = ended_containers(command, facts)
+            gone = gone_with(facts, Removed(ended), disposable=True)
+            plan = _of_gone(command, form, facts, gone, stops=ended)
         case Reach.HOST_PATHS | Reach.HOST_PATHS_OF_CONTAINERS:
             plan = _plan(command, form, facts, missing_paths(facts), (), gaps=unseen_paths(facts))
+        case Reach.STACKS | Reach.SURPLUS_TASKS | Reach.SWARM:
+            plan = _of_swarm(command, form, facts)
+        case Reach.CONTEXTS:
+            plan = _plan(command, form, facts, contexts.removed(command, facts), ())
+        case Reach.OVERWRITTEN:
+            written = copying.losses(facts.overwritten)
+            made = missing_paths(facts)
+            plan = _plan(command, form, facts, (*made, *written), (), gaps=unseen_paths(facts))
         case Reach.PROJECT_RM:
             plan = _project_rm(command, form, facts)
         case Reach.PROJECT_DOWN:
@@ -67,9 +86,12 @@ def to_inspect(command: Command, form: Form, facts: Facts) -> tuple[Container, .
     """The containers whose anonymous mounts, or whose --rm, decide what this form takes."""
     match form.reach:
         case Reach.NAMED:
-            return named_containers(command, facts)
+            tasks = swarm.taken(command, form, facts).removed.all
+            return (*named_containers(command, facts), *tasks)
+        case Reach.STACKS | Reach.SURPLUS_TASKS | Reach.SWARM:
+            return swarm.taken(command, form, facts).removed.all
         case Reach.STOPPED_CONTAINERS | Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
-            return stopped_containers(command, facts)
+            return prune.stopped_containers(command, facts)
         case Reach.ENDED_CONTAINERS | Reach.HOST_PATHS_OF_CONTAINERS:
             return addressed_containers(command, facts)
         case Reach.PROJECT_RM:
@@ -149,11 +171,22 @@ def disputes(plan: Plan, facts: Facts) -> tuple[str, ...]:
 def addressed_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
     """The containers that the operands of stop, kill, start or restart stand for."""
     found: dict[str, Container] = {}
-    for operand in command.operands:
-        container = operands.find_container(operand.strip("/"), facts.containers)
+    for name in operands.containers(command, facts.docker):
+        container = operands.find_container(name, facts.containers)
         if container is not None:
             found[container.id] = container
     return tuple(found.values())
+
+
+def started_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
+    """The containers that start or restart starts: `start` leaves a running one alone and refuses a
+    paused one, `restart` takes either (seen on 20.10 to 28.5)."""
+    again = command.path[-1] == "restart"
+    return tuple(
+        container
+        for container in addressed_containers(command, facts)
+        if (again or not container.running) and container.state not in {"removing", "dead"}
+    )
 
 
 def named_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
@@ -189,59 +222,17 @@ def _is_mild(signal: str) -> bool:
     return signal.upper().removeprefix("SIG") in MILD_SIGNALS
 
 
-def stopped_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
-    """The containers that a prune removes."""
-    return tuple(
-        c for c in facts.containers if not c.running and _passes(_filters(command, facts), c.labels)
-    )
-
-
-def _filters(command: Command, facts: Facts) -> tuple[tuple[str, str], ...]:
-    """The prune filters in force: the command's own, then the configuration's that this client
-    sends. The command's label supersedes the configuration's opposite of it.
-
-    Source: docker/cli cli/command/utils.go PruneFilters.
-    """
-    given = [_split(value) for value in command.values("filter")]
-    merged = list(given)
-    for key, value in facts.prune_filters:
-        opposite = {"label": "label!", "label!": "label"}.get(key)
-        if (opposite, value) not in given:
-            merged.append((key, value))
-    return tuple(merged)
-
-
-def _split(filter_: str) -> tuple[str, str]:
-    """`label!=x` is the key `label!` with the value `x`, as Docker's own option type splits it."""
-    key, _, value = filter_.partition("=")
-    return key.strip().lower(), value.strip()
-
-
-def _passes(filters: Iterable[tuple[str, str]], labels: Mapping[str, str]) -> bool:
-    """Do the label filters select something with these labels?
-
-    Every `label=` must match; a thing is spared by `label!=` only when it carries *all* the labels
-    so named (docker/cli#6918; engines 20.10 to 29.7).
-    """
-    wanted = [value for key, value in filters if key == "label"]
-    spared = [value for key, value in filters if key == "label!"]
-    if not all(_has(labels, value) for value in wanted):
-        return False
-    return not spared or not all(_has(labels, value) for value in spared)
-
-
-def _has(labels: Mapping[str, str], wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in labels and (not equals or labels[key] == value)
-
-
 def _named(command: Command, form: Form, facts: Facts) -> Plan:
-    """What operands address: containers with what goes with them, and volumes."""
+    """What operands address: containers with what goes with them, volumes, plugins, and what a
+    swarm keeps."""
     removed = named_containers(command, facts)
     takes_volumes = command.path == ("container", "rm") and command.on("volumes")
     gone = gone_with(facts, Removed(removed) if takes_volumes else Removed((), removed))
-    losses = {(loss.kind, loss.name): loss for loss in gone.losses}
-    stays = list(gone.stays)
+    taken = swarm.taken(command, form, facts)
+    of_swarm = swarm.losses(taken, facts)
+    told = (*of_swarm.losses, *gone.losses, *named_plugins(command, facts))
+    losses = {(loss.kind, loss.name): loss for loss in told}
+    stays = [*gone.stays, *of_swarm.stays]
     if takes_volumes:
         stays += named_mounts(removed)
     remaining = without(facts.containers, removed)
@@ -258,56 +249,35 @@ def _named(command: Command, form: Form, facts: Facts) -> Plan:
             lost = volume_loss(volume, "named in the command", facts)
             losses = {key: loss for key, loss in losses.items() if key[1] != volume.name}
             losses[lost.kind, lost.name] = lost
-    return _plan(command, form, facts, losses.values(), stays, stops=removed, gaps=gone.gaps)
+    stops = (*removed, *taken.removed.with_volumes)
+    gaps = gone.gaps + of_swarm.gaps
+    return _plan(command, form, facts, losses.values(), stays, stops=stops, gaps=gaps)
 
 
-def _stopped(command: Command, form: Form, facts: Facts) -> Plan:
-    gone = gone_with(facts, Removed((), stopped_containers(command, facts)))
-    return _of_gone(command, form, facts, gone)
-
-
-def _stopped_then_volumes(command: Command, form: Form, facts: Facts) -> Plan:
-    """Anonymous volumes of the containers are unused by then: they go, or are left behind."""
-    stopped = stopped_containers(command, facts)
-    gone = gone_with(facts, Removed((), stopped))
-    losses, stays = _unused_volumes(command, form, facts, gone=stopped)
-    taken = {loss.name for loss in losses}
-    rest = [loss for loss in gone.losses if loss.name not in taken or loss.kind is Kind.LAYER]
-    return _plan(command, form, facts, (*losses, *rest), (*gone.stays, *stays), gaps=gone.gaps)
-
-
-def _unused_volumes(
-    command: Command, form: Form, facts: Facts, gone: tuple[Container, ...]
-) -> tuple[list[Loss], list[Stays]]:
-    """The prune rule: unused, local, without driver options, selected by the filters, and, from
-    API 1.42 on, anonymous unless `all` is asked for.
-
-    Source: moby volume/service/service.go Prune, daemon/volumes.go (the API switch).
-    """
-    filters = _filters(command, facts)
-    everything = (
-        facts.api < ANONYMOUS_PRUNE_API
-        or (command.on("all") and form.reach is Reach.UNUSED_VOLUMES)
-        or any(key == "all" and value.lower() in {"1", "true", "t"} for key, value in filters)
+def _of_swarm(command: Command, form: Form, facts: Facts) -> Plan:
+    taken = swarm.taken(command, form, facts)
+    return _of_gone(
+        command, form, facts, swarm.losses(taken, facts), stops=taken.removed.with_volumes
     )
-    remaining = without(facts.containers, gone)
-    used = {m.volume for c in remaining if HELPER not in c.labels for m in c.mounts if m.volume}
-    losses = []
-    stays = []
-    for volume in facts.volumes.values():
-        if volume.name in used:
+
+
+def named_plugins(command: Command, facts: Facts) -> list[Loss]:
+    """The plugins that operands address. One that is enabled goes only by force.
+
+    Source: moby plugin/backend_linux.go Remove.
+    """
+    found: dict[str, Loss] = {}
+    for target in operands.targets(command, facts.docker):
+        if target.collection != "plugins":
             continue
-        if volume.driver != "local" or volume.options:
-            stays.append(Stays(volume.name, "a prune spares volumes with options or other drivers"))
-        elif not _passes(filters, volume.labels):
-            stays.append(Stays(volume.name, "spared by the filters"))
-        elif not everything and ANONYMOUS not in volume.labels:
-            stays.append(Stays(volume.name, "a named volume; this prune takes anonymous ones only"))
-        else:
-            users = users_of(volume.name, gone)
-            why = f"unused once {names(users)} is removed" if users else "unused"
-            losses.append(volume_loss(volume, why, facts))
-    return losses, stays
+        plugin = operands.find_plugin(target.name, facts.plugins)
+        if plugin is None or (plugin.enabled and not command.on("force")):
+            continue
+        drivers = {plugin.name, plugin.name.removesuffix(":latest")}
+        users = tuple(v.name for v in facts.volumes.values() if v.driver in drivers)
+        why = "its volumes are out of reach without it" if users else "named in the command"
+        found[plugin.id] = Loss(Kind.PLUGIN, plugin.name, None, why, id=plugin.id, used_by=users)
+    return list(found.values())
 
 
 def missing_paths(facts: Facts) -> list[Loss]:
@@ -322,8 +292,12 @@ def missing_paths(facts: Facts) -> list[Loss]:
         first = mounts[0]
         of = f"{first.of} mounts it" if first.of else "it is to be mounted"
         users = tuple(dict.fromkeys(path.of for path in mounts if path.of))
-        why = f"{of} at {first.target}"
-        losses.append(Loss(Kind.BIND_SOURCE, source, None, why, used_by=users))
+        in_image = any(path.file for path in mounts)
+        why = f"{of} at {first.target}" + (", a file in the image" if in_image else "")
+        if first.near:
+            why += f"; did you mean {' or '.join(first.near)}?"
+        file = in_image or nearby.looks_like_file(source, first.target)
+        losses.append(Loss(Kind.BIND_SOURCE, source, None, why, used_by=users, file=file))
     return losses
 
 
@@ -402,6 +376,11 @@ def _of_gone(
     )
 
 
+def _stops_for_good(container: Container) -> bool:
+    """Can nobody start it again? With --rm it is gone then; a swarm puts another in its place."""
+    return container.auto_remove is True or TASK in container.labels
+
+
 _ORDER = {kind: place for place, kind in enumerate(Kind)}
 
 
@@ -418,6 +397,7 @@ def _plan(
 ) -> Plan:
     ordered = tuple(sorted(losses, key=lambda loss: (_ORDER[loss.kind], loss.name)))
     lost = {loss.name for loss in ordered if loss.kind.is_volume}
+    held = [c for c in stops if c.running and any(m.volume in lost for m in c.mounts)]
     return Plan(
         command=command,
         form=form,
@@ -425,6 +405,7 @@ def _plan(
         losses=ordered,
         stays=tuple(dict.fromkeys(stays)),
         gaps=gaps,
-        stops=tuple(c.id for c in stops if c.running and any(m.volume in lost for m in c.mounts)),
+        stops=tuple(c.id for c in held if not _stops_for_good(c)),
+        pauses=tuple(c.id for c in held if _stops_for_good(c)),
         project=project,
     )

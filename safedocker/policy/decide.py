@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
+from safedocker.command.parse import Command
 from safedocker.loss.facts import Bytes, Holds
+from safedocker.loss.forms import Form, spares_volumes
 from safedocker.loss.plan import Kind, Loss, Plan
 from safedocker.policy.options import (
     AGENT_VARIABLES,
@@ -218,7 +220,7 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
     verdicts = tuple(judge(loss, policy, who) for loss in plan.losses)
     actions = {verdict.action for verdict in verdicts}
     if plan.gaps:
-        actions.add(_about_a_gap(policy, who))
+        actions.add(about_a_gap(plan.command, plan.form, policy, who))
     if plan.disputes:
         return Decision(Action.REFUSE, plan.disputes[0], "engine-disagrees", verdicts=verdicts)
     action = max(actions, key=_STRICTNESS.index)
@@ -227,9 +229,19 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
     return Decision(action, because, rule, asked, verdicts)
 
 
-def _about_a_gap(policy: Policy, who: Caller) -> Action:
-    asks = policy.mode is Mode.ASK and who.can_be_asked
-    return Action.ASK if asks else Action.REFUSE
+def about_a_gap(command: Command, form: Form, policy: Policy, who: Caller) -> Action:
+    """What is done where it can't be found out what a command takes: the worst that it could."""
+    stake = Stake.WEIGHTY if spares_volumes(command, form) else Stake.FOR_GOOD
+    person, nobody, backup = _TABLE[stake]
+    match policy.mode:
+        case Mode.ASK:
+            return person if who.can_be_asked else nobody
+        case Mode.BACKUP:
+            return Action.REFUSE if backup is Action.BACK_UP else backup
+        case Mode.DENY:
+            return Action.REFUSE
+        case _:
+            assert_never(policy.mode)
 
 
 def _reason(

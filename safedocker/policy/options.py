@@ -21,6 +21,7 @@ class Answer(enum.Enum):
 
     BACK_UP = "back up"
     WITHOUT = "without a backup"
+    MAKE = "make the paths"
     CANCEL = "cancel"
 
 

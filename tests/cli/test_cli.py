@@ -27,7 +27,7 @@ from safedocker.backup.manifest import (
     Use,
 )
 from safedocker.backup.store import Claim, FolderStore, Restore
-from safedocker.backup.undo import Restored, RestoredVolume, Step
+from safedocker.backup.undo import Restored, RestoredPart, Step
 from safedocker.command.parse import parse
 from safedocker.edge import wording_backup
 from safedocker.loss.plan import Kind
@@ -323,7 +323,7 @@ def told(made, *volumes, here=False):
 
 def test_a_project_is_started_with_the_files_it_was_taken_down_with():
     made = backup()
-    one = RestoredVolume(made.parts[0], "shop_pgdata", Step.CREATE)
+    one = RestoredPart(made.parts[0], "shop_pgdata", Step.CREATE)
     (line,) = told(made, one)
     assert line == (
         "to start the project again: cd /srv/shop && docker compose -f 'prod file.yml' up -d"
@@ -333,21 +333,21 @@ def test_a_project_is_started_with_the_files_it_was_taken_down_with():
 
 def test_a_project_file_from_stdin_is_asked_for_again():
     made = backup(argv=("docker-compose", "-f", "-", "down", "-v"))
-    lines = told(made, RestoredVolume(made.parts[0], "shop_pgdata", Step.CREATE))
+    lines = told(made, RestoredPart(made.parts[0], "shop_pgdata", Step.CREATE))
     assert lines[0].endswith("docker-compose -f - up -d")
     assert "standard input" in lines[1]
 
 
 def test_under_another_name_the_project_would_not_find_it():
     made = backup()
-    (line,) = told(made, RestoredVolume(made.parts[0], "copy", Step.CREATE))
+    (line,) = told(made, RestoredPart(made.parts[0], "copy", Step.CREATE))
     assert line.endswith("docker run -v copy:/var/lib/postgresql/data postgres:15")
 
 
 def test_what_no_project_finds_is_mounted_by_hand():
     lone = part(DIGEST, Kind.ANONYMOUS_VOLUME, used_by=(Use("web", "nginx", "/data", True),))
     made = backup("20261123-020400-abcd", argv=("docker", "rm", "-fv", "web"), parts=(lone,))
-    mount, name = told(made, RestoredVolume(lone, DIGEST, Step.CREATE))
+    mount, name = told(made, RestoredPart(lone, DIGEST, Step.CREATE))
     assert mount == (f"to mount 3f2a9c81b4de… as web had it: docker run -v {DIGEST}:/data nginx")
     assert name.endswith("undo 20261123-020400-abcd --volume 3f2a9c81b4de --as NAME")
 

@@ -33,7 +33,7 @@ class Batch(Screen):
 
     def question(self) -> Batch:
         """The next question stands there: one that was answered is drawn once more."""
-        self.wait("LAST WRITE").asked()
+        self.wait("LAST WRITE", "What now", "Cancel")
         return self
 
 
@@ -197,7 +197,10 @@ def test_a_killed_asker_frees_the_terminal_and_a_waiter_can_be_interrupted(shell
         "print('codes', [child.wait() for child in children])\n"
     )
     screen = terminal(shell, "python3 -u clean.py")
-    pids = [int(screen.wait(r"pid (\d+)").child.match[1]) for _ in range(3)]
+    pids = []
+    for _ in range(3):
+        screen.wait(r"pid \d+")
+        pids.append(int(str(screen.child.after).split()[1]))
     time.sleep(2)
     os.kill(pids[1], signal.SIGINT)
     screen.wait("interrupted")

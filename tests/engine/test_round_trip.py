@@ -12,7 +12,7 @@ import pytest
 
 from safedocker.backup.inventory import Inventory
 from safedocker.backup.store import FolderStore
-from safedocker.backup.take import keep, silent
+from safedocker.backup.take import Calm, keep, silent
 from safedocker.backup.undo import Step, undo
 from safedocker.backup.ways import WAYS
 from safedocker.edge.engine import Engine
@@ -134,13 +134,13 @@ def test_volume_comes_back_as_it_was(
     seen = see(place)
     holds = Holds.ELSEWHERE if before.elsewhere else Holds.DATA
     loss = Loss(Kind.NAMED_VOLUME, "data", before, "named", holds=holds)
-    backup = keep((loss,), (), client, store, OCCASION, silent, NOW, reserve=0)
+    backup = keep((loss,), Calm(), client, store, OCCASION, silent, NOW, reserve=0)
     (part,) = backup.parts
     assert part.way == row.name
     assert part.not_kept == row.not_kept
     fresh.run("docker", "volume", "rm", "data")
     restored = undo(backup, client, store, progress=silent, now=NOW)
-    assert [(one.name, one.step) for one in restored.volumes] == [("data", Step.CREATE)]
+    assert [(one.name, one.step) for one in restored.parts] == [("data", Step.CREATE)]
     after = client.volume("data")
     assert after
     assert (after.driver, after.options, after.labels) == (
@@ -150,7 +150,7 @@ def test_volume_comes_back_as_it_was(
     )
     assert see(place) == seen
     again = undo(backup, client, store, progress=silent, now=NOW)
-    assert [one.step for one in again.volumes] == [Step.NOTHING]
+    assert [one.step for one in again.parts] == [Step.NOTHING]
     assert not fresh.run("docker", "ps", "-aq", "-f", "label=com.safedocker.helper").stdout
 
 
@@ -167,7 +167,7 @@ def test_archive_says_what_it_does_not_keep_and_keeps_the_rest(
     volume = client.volume("data")
     assert volume
     loss = Loss(Kind.NAMED_VOLUME, "data", volume, "named")
-    backup = keep((loss,), (), client, store, OCCASION, silent, NOW, reserve=0)
+    backup = keep((loss,), Calm(), client, store, OCCASION, silent, NOW, reserve=0)
     (part,) = backup.parts
     assert isinstance(part.inventory, Inventory)
     assert part.inventory.entries == 2
@@ -189,7 +189,7 @@ def test_anonymous_volume_comes_back_under_its_own_name(
     assert before
     seen = see(Path(before.mountpoint))
     loss = Loss(Kind.ANONYMOUS_VOLUME, name, before, "anonymous volume of one")
-    backup = keep((loss,), (), client, store, OCCASION, silent, NOW, reserve=0)
+    backup = keep((loss,), Calm(), client, store, OCCASION, silent, NOW, reserve=0)
     fresh.run("docker", "rm", "-v", "one")
     assert not fresh.run("docker", "volume", "ls", "-q").stdout
     undo(backup, client, store, progress=silent, now=NOW)

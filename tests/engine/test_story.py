@@ -346,6 +346,23 @@ def test_s2_system_prune_of_an_agent_is_refused_and_names_each_project(shell):
     assert shell.state() == before
 
 
+@pytest.mark.parametrize("verb", ["stop", "kill", "rm -fv"])
+def test_what_a_container_with_rm_takes_along_is_copied_while_it_is_paused(shell, verb):
+    shell.out("docker run -d --rm --init --name box -v /anon busybox sleep 1000")
+    (volume,) = shell.volumes()
+    fill_all(shell, volume)
+    before = (shell.definition(volume), see(shell.place(volume)))
+    done = shell.run(f"docker {verb} box", check=True, SAFEDOCKER_MODE="backup")
+    assert done.stdout == "box\n"
+    deadline = time.monotonic() + 20
+    while shell.volumes() and time.monotonic() < deadline:
+        time.sleep(0.05)  # the engine removes it a moment after the container has ended
+    assert shell.volumes() == set()
+    shell.run("safedocker undo", check=True)
+    assert (shell.definition(volume), see(shell.place(volume))) == before
+    assert shell.helpers() == shell.partial() == []
+
+
 OPTIONS = {
     "nfs": "--opt type=nfs --opt o=addr=192.0.2.1,rw --opt device=:/exports/db",
     "bind": "--opt type=none --opt o=bind --opt device={elsewhere}",

@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 
 from safedocker.backup import take as taking
-from safedocker.backup.manifest import Backup, Consistency, CrossCheck
+from safedocker.backup.manifest import Backup, Consistency, CrossCheck, StoppedContainer
 from safedocker.backup.store import Claim, Draft, FolderStore
-from safedocker.backup.take import Occasion, Progress, Stage, keep, silent, take
+from safedocker.backup.take import Calm, Occasion, Progress, Stage, keep, silent, take
 from safedocker.command.parse import parse
 from safedocker.edge.address import Address
 from safedocker.edge.engine import Engine
@@ -80,10 +80,13 @@ def keep_all(
     store: FolderStore,
     *names: str,
     stops: tuple[str, ...] = (),
+    pauses: tuple[str, ...] = (),
     progress: Progress = silent,
     reserve: int = 1 << 20,
 ) -> Backup:
-    return keep(losses(engine, *names), stops, engine, store, OCCASION, progress, NOW, reserve)
+    return keep(
+        losses(engine, *names), Calm(stops, pauses), engine, store, OCCASION, progress, NOW, reserve
+    )
 
 
 def assert_nothing_left(store: FolderStore) -> None:
@@ -118,6 +121,7 @@ def test_plan_is_backed_up_with_all_there_is_to_know(
         reserve=0,
     )
     assert store.get(backup.id) == backup
+    assert backup.engine is not None
     assert backup.engine.id == client.identity.id
     assert (backup.argv, backup.cwd, backup.caller) == (("docker", "\udcff"), "/x", "me")
     assert backup.form == "volume-rm"
@@ -217,6 +221,36 @@ def test_container_that_removes_itself_is_not_stopped(
     assert_nothing_left(store)
 
 
+def test_container_that_removes_itself_is_paused_and_stays_so(
+    fresh: PrivateEngine, client: Engine, store: FolderStore
+) -> None:
+    make_volume(fresh, "data")
+    id_ = make_container(fresh, "gone", "--rm", "-v", "data:/d")
+    backup = keep_all(client, store, "data", pauses=(id_,))
+    assert backup.stopped == (StoppedContainer(id_, "gone", paused=True),)
+    assert backup.parts[0].consistency is Consistency.PAUSED
+    assert store.get(backup.id) == backup
+    assert "Paused" in fresh.run("docker", "ps", "--format", "{{.Status}}").stdout
+    client.start((id_,))
+    assert "Paused" not in fresh.run("docker", "ps", "--format", "{{.Status}}").stdout
+
+
+def test_a_paused_container_goes_on_when_the_backup_fails(
+    fresh: PrivateEngine, client: Engine, small_disk: Path
+) -> None:
+    make_volume(fresh, "data")
+    id_ = make_container(fresh, "gone", "--rm", "-v", "data:/d")
+
+    def fail(stage: Stage, _volume: str, _done: int, _total: int | None) -> None:
+        if stage is Stage.CHECK:
+            raise OSError(errno.EIO, "the disk is broken")
+
+    with pytest.raises(NoBackup):
+        keep_all(client, FolderStore(small_disk), "data", pauses=(id_,), progress=fail, reserve=0)
+    assert "Paused" not in fresh.run("docker", "ps", "--format", "{{.Status}}").stdout
+    assert running(fresh) == {"gone"}
+
+
 def test_disk_without_room_is_refused_before_anything_is_stopped(
     fresh: PrivateEngine, client: Engine, small_disk: Path
 ) -> None:
@@ -236,7 +270,7 @@ def test_volume_that_is_gone_is_told(
     lost = losses(client, "data")
     fresh.run("docker", "volume", "rm", "data")
     with pytest.raises(NoBackup, match="gone"):
-        keep(lost, (), client, store, OCCASION, silent, NOW)
+        keep(lost, Calm(), client, store, OCCASION, silent, NOW)
     assert_nothing_left(store)
     assert not fresh.run("docker", "volume", "ls", "-q").stdout, "asking must not make it again"
 

@@ -160,6 +160,36 @@ def test_every_kind_of_loss_has_its_row():
     assert {loss.kind for loss, _ in ONE.values()} == set(Kind)
 
 
+@pytest.mark.parametrize(
+    ("line", "actions"),
+    [
+        ("docker volume rm v", "ask refuse refuse refuse"),
+        ("docker compose down -v", "ask refuse refuse refuse"),
+        ("docker compose down", "ask pass refuse refuse"),
+        ("docker rm c", "ask pass refuse refuse"),
+        ("docker rm ../volumes/v", "ask refuse refuse refuse"),
+        ("docker rm --brand-new c", "ask refuse refuse refuse"),
+        ("docker stop c", "ask pass refuse refuse"),
+        ("docker system prune -f", "ask pass refuse refuse"),
+        ("docker compose up -d", "ask refuse refuse refuse"),
+        ("docker run -v /x:/x img", "ask refuse refuse refuse"),
+    ],
+)
+def test_what_is_not_known_counts_as_the_worst_that_the_command_could_take(line, actions):
+    (command,) = parse("docker", line.split()[1:])
+    form = forms.match(command)
+    assert form is not None
+    plan = Plan(command, form, None, (), gaps=("x",))
+    callers = (
+        (Mode.ASK, PERSON),
+        (Mode.ASK, SCRIPT),
+        (Mode.BACKUP, SCRIPT),
+        (Mode.DENY, PERSON),
+    )
+    done = [decide(plan, under(mode), who).action.value for mode, who in callers]
+    assert done == actions.split()
+
+
 def test_a_dispute_is_nobody_s_to_allow():
     plan = replace(a_plan(a_loss()), disputes=("the engine lost count",))
     for mode in Mode:

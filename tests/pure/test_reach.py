@@ -188,6 +188,7 @@ def test_a_removed_container_takes_its_layer_and_leaves_its_anonymous_volumes():
         (Kind.NAMED_VOLUME, "v"),
         (Kind.NAMED_VOLUME, "w"),
         (Kind.LAYER, "c"),
+        (Kind.BUILD_CACHE, "build cache"),
     ]
 
 
