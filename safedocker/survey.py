@@ -49,7 +49,7 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     if form.reach is Reach.HOST_PATHS_OF_CONTAINERS:
         facts = hostpaths.of_containers(settled, engine, facts)
     plan = reach.reach(command, form, facts)
-    if any(loss.used_by for loss in plan.volumes):
+    if form.reach.prunes or any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
         plan = replace(plan, disputes=reach.disputes(plan, facts))
     return plan

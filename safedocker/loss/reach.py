@@ -155,14 +155,16 @@ def _major(version: str) -> int:
 def disputes(plan: Plan, facts: Facts) -> tuple[str, ...]:
     """Where a container mounts a volume that would go, and the engine says that nobody uses it.
 
-    An engine that lost count removes volumes in use (moby#37706, for-linux#1237).
+    An engine that lost count removes volumes in use (moby#37706, for-linux#1237). What a prune
+    takes is by the engine's count alone, so there every volume is looked at.
     """
     if facts.dangling is None:
         return ()
+    lost = {loss.name for loss in plan.volumes}
     return tuple(
-        f"the engine says that nobody uses the volume {loss.name}, and lists {names(users)} with it"
-        for loss in plan.volumes
-        if loss.name in facts.dangling and (users := users_of(loss.name, facts.containers))
+        f"the engine says that nobody uses the volume {name}, and lists {names(users)} with it"
+        for name in sorted(facts.volumes if plan.form.reach.prunes else lost)
+        if name in facts.dangling and (users := users_of(name, facts.containers))
     )
 
 
