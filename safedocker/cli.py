@@ -9,7 +9,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,8 +18,7 @@ import safedocker
 from safedocker import doctor, shim
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording, wording_backup
-from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError, WouldFail
-from safedocker.loss import forms
+from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError
 from safedocker.loss.facts import Bytes
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from safedocker.backup.store import FolderStore
     from safedocker.edge.address import Address
     from safedocker.edge.engine import Engine
-    from safedocker.loss.plan import Plan
-    from safedocker.policy.decide import Decision
-    from safedocker.policy.options import Caller
 
 PROGRAMS = ("docker", "docker-compose")
 
@@ -368,101 +363,16 @@ def explain(as_json: bool, words: tuple[str, ...]) -> None:
 
     safedocker explain -- docker compose down -v
     """
+    from safedocker import explain as explained
+
     program = os.path.basename(words[0])
     if program not in PROGRAMS:
         raise click.UsageError(f"{words[0]} is neither docker nor docker-compose")
-    found = _explained(program, list(words[1:]))
+    found = explained.explain(program, words[1:], can_ask=terminal.Terminal().can_ask)
     if as_json:
-        terminal.say(json.dumps(_as_json(found), indent=1))
+        terminal.say(json.dumps(explained.as_json(found), indent=1))
     else:
-        _tell_explained(found)
-
-
-@dataclass(frozen=True)
-class _Explained:
-    """What there is to say of a command, as far as it could be found out."""
-
-    command: Command
-    who: Caller
-    form: forms.Form | None = None
-    plan: Plan | None = None
-    decision: Decision | None = None
-    fault: SafedockerError | None = None  # what it would end with before any decision
-    at_once: str = ""  # why it would run at once
-
-
-def _explained(program: str, words: list[str]) -> _Explained:
-    """Walk as shim.py does, up to the decision."""
-    from safedocker import survey
-    from safedocker.policy import decide, load
-
-    who = decide.caller(os.environ, terminal.Terminal().can_ask, process.parent_command())
-    readings = parse(program, words)
-    command = next((one for one in readings if forms.match(one)), readings[0])
-    found = _Explained(command, who, forms.match(command))
-    if found.form is None:
-        return replace(found, at_once=_harmless(command))
-    try:
-        settled = shim.settle(shim.Call(program, process.find_real(program, "", ""), words))
-        if settled is None:
-            return replace(found, at_once="the client on this machine reads it as harmless")
-        found = replace(found, command=settled.command, form=settled.form)
-        policy = load.load(os.environ)
-        with shim.connect(settled) or contextlib.nullcontext() as engine:
-            plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
-        return replace(found, plan=plan, decision=decide.decide(plan, policy, who))
-    except WouldFail:
-        return replace(found, at_once="the real command would fail before it removes anything")
-    except SafedockerError as fault:
-        return replace(found, fault=fault)
-
-
-def _harmless(command: Command) -> str:
-    if command.error:
-        return f"its client would refuse it: {command.error}"
-    if command.helps:
-        return "it shows help or a version"
-    return "no form matched"
-
-
-def _tell_explained(found: _Explained) -> None:
-    if found.plan is not None and found.decision is not None:
-        terminal.show(found.plan, caller=found.who)
-        terminal.say(f"decision: {found.decision.action.value} ({found.decision.because})")
-        if found.decision.action.value == "refuse":
-            terminal.say(wording.ways_on(found.plan, found.decision.rule))
-    elif found.fault is not None and found.form is not None:
-        terminal.say(f"{wording.command_line(found.command)} {found.form.sentence}")
-        terminal.say(f"what it would delete can't be told: {found.fault.message}")
-        terminal.say(found.fault.hint)
-        terminal.say(f"decision: none; it would end with exit code {int(found.fault.exit_code)}")
-    else:
-        terminal.say(f"{found.at_once}: it would run at once")
-        terminal.say(f"read as: {' '.join((found.command.program, *found.command.path))}")
-    for doubt in found.command.doubts:
-        terminal.say(f"in doubt: {doubt}")
-    terminal.say("nothing was run")
-
-
-def _as_json(found: _Explained) -> dict[str, object]:
-    plan, decision, fault = found.plan, found.decision, found.fault
-    return {
-        "explain": 1,
-        "command": wording.command_line(found.command),
-        "path": list(found.command.path),
-        "doubts": list(found.command.doubts),
-        "form": found.form.name if found.form else None,
-        "runs_at_once": found.at_once or None,
-        "plan": wording.as_json(plan) if plan else None,
-        "decision": decision
-        and {
-            "action": decision.action.value,
-            "because": decision.because,
-            "rule": decision.rule,
-        },
-        "error": fault
-        and {"message": fault.message, "hint": fault.hint, "exit_code": int(fault.exit_code)},
-    }
+        explained.tell(found)
 
 
 # doctor

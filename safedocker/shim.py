@@ -110,7 +110,7 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or settled.form.reach.replaceable or _refused_by_itself(settled):
+    if settled is None or settled.form.reach.replaceable or refused_by_itself(settled):
         process.become(call.real, call.words)
     try:
         room = enter(settled)
@@ -156,7 +156,7 @@ def settle(call: Call) -> Settled | None:
     return None
 
 
-def _refused_by_itself(settled: Settled) -> bool:
+def refused_by_itself(settled: Settled) -> bool:
     """Does stdin answer No to what the real client will ask? Then nothing goes."""
     asks = settled.form.asks
     if not asks or settled.command.on(asks):

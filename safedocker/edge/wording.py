@@ -306,30 +306,35 @@ def as_json(plan: Plan) -> dict[str, object]:
             "remote": engine.remote,
         },
         "project": plan.project,
-        "losses": [
-            {
-                "kind": loss.kind.value,
-                "name": loss.name,
-                "id": loss.id or None,
-                "why": loss.why,
-                "remedy": loss.remedy.value,
-                "certain": loss.certain,
-                "used_by": list(loss.used_by),
-                "project": loss.project,
-                "holds": loss.holds.value,
-                "size": loss.size,
-                "at_least": loss.at_least,
-                "content": loss.content,
-                "last_write": loss.last_write and loss.last_write.isoformat(),
-            }
-            for loss in plan.losses
-        ],
+        "losses": losses_as_json(plan),
         "stays": [{"name": one.name, "why": one.why} for one in plan.stays],
         "gaps": list(plan.gaps),
         "disputes": list(plan.disputes),
         "stops": list(plan.stops),
         "safer": plan.safer or None,
     }
+
+
+def losses_as_json(plan: Plan) -> list[dict[str, object]]:
+    """The losses alone, in the plan's order."""
+    return [
+        {
+            "kind": loss.kind.value,
+            "name": loss.name,
+            "id": loss.id or None,
+            "why": loss.why,
+            "remedy": loss.remedy.value,
+            "certain": loss.certain,
+            "used_by": list(loss.used_by),
+            "project": loss.project,
+            "holds": loss.holds.value,
+            "size": loss.size,
+            "at_least": loss.at_least,
+            "content": loss.content,
+            "last_write": loss.last_write and loss.last_write.isoformat(),
+        }
+        for loss in plan.losses
+    ]
 
 
 def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:

@@ -31,6 +31,7 @@ from safedocker.backup.undo import Restored, RestoredPart, Step
 from safedocker.command.parse import parse
 from safedocker.edge import wording_backup
 from safedocker.loss.plan import Kind
+from tests.explained import checked
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGEST = "3f2a9c81b4de70715ac1b0d2e94f8a6630c2d1e5f7a8b9c0d1e2f3a4b5c6d7e8"
@@ -358,19 +359,22 @@ def test_what_no_project_finds_is_mounted_by_hand():
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["docker", "ps"], "no form matched"),
-        (["docker", "compose", "down"], "no form matched"),
+        (["docker", "ps"], "no row: `container ls` loses nothing"),
+        (["docker", "compose", "logs", "-f"], "no row: `compose logs` loses nothing"),
+        (["docker", "compose", "down", "--dry-run"], "no row: `compose down` loses nothing with"),
         (["docker", "volume", "rm", "--help"], "it shows help or a version"),
         (["docker", "volume", "rm"], "its client would refuse it"),
-        (["docker", "run", "img", "sh", "-c", "docker volume rm x"], "no form matched"),
+        (["docker", "run", "img", "sh", "-c", "docker volume rm x"], "no row: `container run`"),
+        (["docker", "frobnicate"], "no row: it is no command that could lose anything"),
     ],
 )
 def test_a_harmless_command_is_explained(place, words, why):
     done = place.call("explain", "--json", "--", *words)
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
+    found = checked(done.stdout)
     assert found["runs_at_once"].startswith(why)
     assert found["form"] is None
+    assert {one["action"] for one in found["decisions"].values()} == {"pass"}
     text = place.call("explain", "--", *words)
     assert why in text.stdout
     assert ": it would run at once" in text.stdout
@@ -394,10 +398,23 @@ def test_without_an_engine_explain_says_so_and_ends_well(place):
     assert "removes the volumes named, whatever they hold" in done.stdout
     assert "unix:///nonexistent/x.sock" in done.stdout
     assert "exit code 69" in done.stdout
-    found = json.loads(place.run("explain", "--json", "--", *words, path=path).stdout)
-    assert found["form"] == "volume-rm"
+    found = checked(place.run("explain", "--json", "--", *words, path=path).stdout)
+    assert found["form"]["name"] == "volume-rm"
     assert found["error"]["exit_code"] == 69
-    assert found["decision"] is None
+    assert {one["rule"] for one in found["decisions"].values()} == {"no-engine"}
+    assert found["decision"]["action"] == "refuse"
+
+
+def test_without_an_engine_explain_tells_what_would_pass_all_the_same(place):
+    path = fake_docker(place)
+    words = ("docker", "-H", "unix:///nonexistent/x.sock", "rm", "db")
+    found = checked(place.run("explain", "--json", "--", *words, path=path).stdout)
+    assert {who: one["action"] for who, one in found["decisions"].items()} == {
+        "person": "refuse",
+        "nobody": "pass",
+        "backup": "refuse",
+    }
+    assert "decision: pass" in place.run("explain", "--", *words, path=path).stdout
 
 
 def test_without_a_real_docker_explain_says_so(place):

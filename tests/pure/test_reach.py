@@ -151,7 +151,7 @@ def test_what_a_container_that_removes_itself_leaves_is_disposable_when_it_ends(
     ],
 )
 def test_an_operand_is_joined_into_a_path_and_cleaned(line, names):
-    """moby client/client.go getAPIPath; the same lines run on real engines in test_prediction."""
+    """moby client/client.go getAPIPath; the same lines run on real engines in test_corpus."""
     assert lost(line, facts(volume("x"))) == names
 
 
