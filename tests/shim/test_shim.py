@@ -254,6 +254,9 @@ def test_dangerous_form_without_engine_does_not_run(place):
     done = place.call("volume", "rm", "x")
     assert done.returncode == 69
     assert "othing was removed" in done.stderr
+    assert place.call("rm", "../volumes/x").returncode == 69
+    assert place.call("rm", "x", environ={"SAFEDOCKER_MODE": "backup"}).returncode == 69
+    place.call("volume", "rm", "x")
     assert "volume" not in [word.decode() for word in place.argv()]  # only asked for its version
 
 
@@ -270,6 +273,9 @@ def test_dangerous_form_without_engine_does_not_run(place):
         ("image", "prune", "-f"),
         ("builder", "prune", "-af"),
         ("-c", "nosuch", "volume", "rm", "x"),
+        ("rm", "-f", "x"),
+        ("stop", "x"),
+        ("container", "prune", "-f"),
     ],
     ids=" ".join,
 )
