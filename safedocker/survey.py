@@ -9,9 +9,11 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from safedocker import hostpaths
 from safedocker.edge import clients
 from safedocker.loss import compose, reach
 from safedocker.loss.facts import Facts
+from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     wanted = {container.id for container in reach.to_inspect(command, form, facts)}
     inspected = tuple(engine.inspect(c) if c.id in wanted else c for c in facts.containers)
     facts = replace(facts, containers=inspected)
+    if form.reach is Reach.HOST_PATHS_OF_CONTAINERS:
+        facts = hostpaths.of_containers(settled, engine, facts)
     plan = reach.reach(command, form, facts)
     if any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
@@ -76,6 +80,10 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
             facts = replace(facts, api=api)
     if form.reach.replaceable or command.path == ("system", "prune"):
         facts = replace(facts, images=engine.images())
+    if form.reach is Reach.HOST_PATHS:
+        facts = hostpaths.of_run(settled, engine, facts)
+    if form.reach is Reach.OVERWRITTEN:
+        facts = hostpaths.of_copy(settled, engine, facts)
     if form.reach.of_compose:
         model = client.model(command, versions, compose.rehearsal(command, versions))
         facts = replace(facts, model=model)

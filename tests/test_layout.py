@@ -24,7 +24,7 @@ ALLOWED = {
     "errors": set[str](),
     "__init__": set[str](),
 }
-EVERYWHERE = {"shim", "survey", "cli", "install", "__main__"}
+EVERYWHERE = {"shim", "survey", "hostpaths", "copying", "cli", "install", "__main__"}
 
 PURE = ("command/", "loss/", "policy/decide.py", "policy/options.py")
 IMPURE_IMPORTS = {
@@ -32,7 +32,7 @@ IMPURE_IMPORTS = {
 }
 
 HOT_IMPORTS = {"os", "sys", "enum", "collections", "__future__"}
-HOT_FILES = {"loss/forms.py", "loss/operands.py"} | {
+HOT_FILES = {"loss/forms.py", "loss/mounts.py", "loss/operands.py"} | {
     "shim.py",
     "edge/process.py",
     "errors.py",

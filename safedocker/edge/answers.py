@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from safedocker.loss.facts import Container, Image, Mount, Volume
+from safedocker.loss.facts import Container, HostPath, Image, Mount, Volume
 
 RUNNING = frozenset({"running", "paused", "restarting"})
 
@@ -117,3 +117,24 @@ def seconds(moment: str) -> float:
         return datetime.datetime.fromisoformat(moment).timestamp()
     except ValueError:
         return 0.0
+
+
+def binds(inspected: Mapping[str, Any]) -> tuple[HostPath, ...]:
+    """Read the host paths that the engine makes when this container's mounts are set up.
+
+    A mount asked for by `--mount` is refused instead, unless it says CreateMountpoint; one that
+    came by --volumes-from is made, whichever way the donor asked for it (seen on 20.10 to 28.5).
+    Source: moby daemon/volumes.go registerMountPoints, volume/mounts/mounts.go Setup.
+    """
+    refused = {
+        posixpath.normpath(text(asked, "Target"))
+        for asked in mappings(mapping(inspected.get("HostConfig")), "Mounts")
+        if mapping(asked.get("BindOptions")).get("CreateMountpoint") is not True
+    }
+    of = text(inspected, "Name").removeprefix("/")
+    image = text(mapping(inspected.get("Config")), "Image")
+    return tuple(
+        HostPath(found.source, found.target, of, image)
+        for found in map(mount, mappings(inspected, "Mounts"))
+        if found.kind == "bind" and found.target not in refused
+    )

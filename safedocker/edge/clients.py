@@ -18,7 +18,7 @@ from safedocker.edge import model as resolved
 from safedocker.edge.process import Streams
 from safedocker.errors import NoEngine, WouldFail
 from safedocker.loss.compose import PLAIN
-from safedocker.loss.facts import DryRun, Model
+from safedocker.loss.facts import HELPER, DryRun, Model
 
 ANSWER_SECONDS = 60.0
 NEWEST = (99,)  # a Compose that does not say its version is read as the latest
@@ -26,6 +26,14 @@ NEWEST = (99,)  # a Compose that does not say its version is read as the latest
 # d97f65c4da, f81816ef88); every other client sends them.
 PRUNE_FILTERS_DROPPED = ((28, 1, 0), (28, 5, 3))
 _PROJECT_OF_V1 = re.compile(r"com\.docker\.compose\.project=([^'\"\]]+)")
+# Options of `docker run` that `create` does not have, that would make something, or that are judged
+# elsewhere.
+_NOT_REHEARSED = frozenset(
+    (
+        *("detach", "detach-keys", "sig-proxy", "pull", "name", "cidfile", "help"),
+        *("volume", "mount", "volumes-from", "volume-driver", "tmpfs"),
+    )
+)
 _NO_SUCH_SERVICE = "not running in project"  # by name only, 2.30 and later: then nothing goes
 
 
@@ -81,6 +89,24 @@ class RealClient:
         if said.code != 0 or version is None or len(version) < 2:
             return None
         return version[0], version[1]
+
+    def rehearse_create(self, command: Command, label: str) -> Answer | None:
+        """Have the real docker make the container of a `docker run`, under no name and without its
+        mounts, and not start it. A client or an engine that refuses it refuses the command too.
+
+        It says the container's id, which is the caller's to remove; `label` is the value of our
+        label on it. None where that can't be tried: a file is to be read that can be read once.
+        """
+        flags = [pair for pair in command.flags if pair[0] not in _NOT_REHEARSED]
+        files = [value for name, value in flags if name in {"env-file", "label-file"}]
+        if not all(pathlib.Path(file).is_file() or not os.path.exists(file) for file in files):
+            return None
+        if command.on("use-api-socket") or command.value("platform"):
+            return None
+        words = [word for pair in command.globals for word in _spelled(*pair)]
+        words += ["container", "create", f"--label={HELPER}={label}", "--pull=never"]
+        words += [word for pair in flags for word in _spelled(*pair)]
+        return self._ask((self.real, *words, "--", *command.operands))
 
     def model(
         self, command: Command, versions: Clients, rehearsal: Sequence[str] | None

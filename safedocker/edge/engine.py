@@ -19,6 +19,7 @@ from urllib.parse import quote
 from safedocker.edge import answers
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
+from safedocker.edge.host import Host
 from safedocker.edge.layer import look_into_layer
 from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
 from safedocker.edge.wire import Wire
@@ -60,6 +61,7 @@ class Engine:
         """
         self._wire = Wire(address, timeout)
         self._porter = Porter(self._wire)
+        self.host = Host(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
             version = self._wire.connect()
@@ -133,7 +135,13 @@ class Engine:
             else mount
             for mount in map(answers.mount, answers.mappings(found, "Mounts"))
         )
-        return replace(container, mounts=mounts, auto_remove=_removes_itself(found), inspected=True)
+        return replace(
+            container,
+            mounts=mounts,
+            auto_remove=_removes_itself(found),
+            inspected=True,
+            binds=answers.binds(found),
+        )
 
     def _inspected(self, id_or_name: str) -> dict[str, Any] | None:
         path = f"/containers/{quote(id_or_name, safe='')}/json"

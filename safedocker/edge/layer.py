@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import posixpath
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from safedocker.edge import answers
 from safedocker.edge import look as inside
@@ -49,11 +50,18 @@ def look_into_layer(wire: Wire, id_: str, seconds: float) -> Look:
         return UNKNOWN
     if size <= 0:
         return Look(Holds.EMPTY, 0, 0, "", None)
-    content = _recognised(paths)
+    content = recognised(paths)
     light = [path for path in paths if is_light(path)]
-    if light and len(light) <= MEASURED:
+    # To measure is to look at a path, for which the engine makes bind sources that are missing.
+    if light and len(light) <= MEASURED and _mounts_what_is_here(answers.mapping(found)):
         size -= _measured(wire, id_, light, deadline)
     return Look(Holds.DATA, max(size, 0), max(size, 0), content or "files", None)
+
+
+def _mounts_what_is_here(inspected: Mapping[str, object]) -> bool:
+    """Is every bind mount's source on this machine? For an engine elsewhere: has it none?"""
+    sources = [path.source for path in answers.binds(inspected)]
+    return all(map(os.path.exists, sources))
 
 
 def is_light(path: str) -> bool:
@@ -65,7 +73,7 @@ def is_light(path: str) -> bool:
     )
 
 
-def _recognised(paths: Iterable[str]) -> str:
+def recognised(paths: Iterable[str]) -> str:
     """Name the database whose files are among the paths, wherever it keeps them."""
     every = {path for path in paths if not is_light(path)}
     firsts = {

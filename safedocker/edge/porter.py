@@ -48,7 +48,7 @@ class Porter:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self._stamp = _stamp()
+        self.stamp = _stamp()  # the value of our label
         self._lock = threading.Lock()
         self._image: str | None = None
 
@@ -119,6 +119,51 @@ class Porter:
             kind=NoBackup,
         )
 
+    def mount(self, path: str, timeout: float = BUSY) -> None:
+        """Make a container that would mount a path of the engine's host, and remove it. The engine
+        makes nothing there. Raise NoBackup where it refuses, which it does when there is no such
+        path."""
+        helper = f"safedocker-{secrets.token_hex(8)}"
+        mount = {"Type": "bind", "Source": path, "Target": TARGET, "ReadOnly": True}
+        self._make(helper, mount, f"mount {path}", timeout)
+        self._remove_container(helper)
+
+    @contextlib.contextmanager
+    def container_of(self, image: str) -> Iterator[str]:
+        """Give a container of an image, never started; it is gone when the block ends. Raise
+        NoBackup where there is no such image."""
+        helper = f"safedocker-{secrets.token_hex(8)}"
+        self._wire.call(
+            "POST",
+            "/containers/create",
+            f"look into image {image}",
+            {"name": helper},
+            body={
+                "Image": image,
+                "Cmd": ["never"],
+                "Labels": {HELPER: self.stamp},
+                "HostConfig": {"NetworkMode": "none", "LogConfig": {"Type": "none"}},
+            },
+            timeout=BUSY,
+            kind=NoBackup,
+        )
+        try:
+            yield helper
+        finally:
+            self.remove_new(helper)
+
+    def remove_new(self, id_or_name: str) -> None:
+        """Remove a container that we made of somebody's image, and the volumes made with it: they
+        are as new as it is, and nobody else's, as it was given no mounts."""
+        self._wire.find(
+            "DELETE",
+            f"/containers/{id_or_name}",
+            f"remove the helper container {id_or_name}",
+            {"force": "1", "v": "1"},
+            allowed=(404, 409),
+            timeout=BUSY,
+        )
+
     def _create(self, helper: str, volume: str, read_only: bool, timeout: float) -> None:
         mount = {
             "Type": "volume",
@@ -126,18 +171,21 @@ class Porter:
             "Target": TARGET,
             "ReadOnly": read_only,
             # A volume that is there keeps its labels; one that this mount makes gets ours.
-            "VolumeOptions": {"NoCopy": True, "Labels": {HELPER: self._stamp}},
+            "VolumeOptions": {"NoCopy": True, "Labels": {HELPER: self.stamp}},
         }
+        self._make(helper, mount, f"open volume {volume}", timeout)
+
+    def _make(self, helper: str, mount: dict[str, object], what: str, timeout: float) -> None:
         for last in (False, True):
             made = self._wire.find(
                 "POST",
                 "/containers/create",
-                f"open volume {volume}",
+                what,
                 {"name": helper},
                 body={
                     "Image": self._own_image(),
                     "Cmd": ["never"],
-                    "Labels": {HELPER: self._stamp},
+                    "Labels": {HELPER: self.stamp},
                     "HostConfig": {
                         "NetworkMode": "none",
                         "LogConfig": {"Type": "none"},
@@ -156,14 +204,14 @@ class Porter:
     def _unmake(self, name: str) -> None:
         """Remove a volume that our own mount made, as somebody had just removed the real one."""
         made = find_volume(self._wire, name)
-        if made is not None and made.labels.get(HELPER) == self._stamp:
+        if made is not None and made.labels.get(HELPER) == self.stamp:
             path = f"/volumes/{quote(name, safe='')}"
             self._wire.find("DELETE", path, f"remove volume {name}", allowed=(404, 409))
 
     def _own_image(self) -> str:
         with self._lock:
             if self._image is None:
-                changes = ['CMD ["never"]', f"LABEL {HELPER}={self._stamp}"]
+                changes = ['CMD ["never"]', f"LABEL {HELPER}={self.stamp}"]
                 answer = self._wire.call(
                     "POST",
                     "/images/create",

@@ -220,6 +220,60 @@ def working_directory() -> str:
         return os.environ.get("PWD", "(removed)")
 
 
+def logical_directory() -> str:
+    """The working directory as a Go program names it, which a relative path is joined to: $PWD
+    where that is it, links and all. Source: Go os/getwd.go."""
+    told = os.environ.get("PWD", "")
+    if told.startswith("/"):
+        try:
+            if os.path.samestat(os.stat(told), os.stat(".")):
+                return told
+        except OSError:
+            pass
+    return working_directory()
+
+
+def stands(path: str) -> bool:
+    """Is the path here, as far as we may see?"""
+    try:
+        os.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def is_blocked(path: str) -> bool:
+    """Is there, on the way to a path that is not here, a file or a link to nothing? Then nobody can
+    make it: Docker fails with "file exists" or "not a directory"."""
+    at = path
+    while at not in {"", "/"} and not os.path.lexists(at):
+        at = os.path.dirname(at)
+    return not os.path.isdir(at)
+
+
+def surely_local(options: Sequence[tuple[str, str]]) -> bool:
+    """Is it certain, without asking anybody, that docker goes to a socket of this machine?
+    `options` are its global ones, by long name."""
+    if any(name in {"host", "context", "config"} for name, _ in options):
+        return False
+    host = os.environ.get("DOCKER_HOST", "")
+    if host.strip().startswith("unix://"):
+        return True
+    if host or os.environ.get("DOCKER_CONTEXT"):
+        return False
+    home = os.environ.get("HOME", "")
+    config = os.environ.get("DOCKER_CONFIG") or (home and os.path.join(home, ".docker"))
+    if not config:
+        return False
+    try:
+        with open(os.path.join(config, "config.json"), "rb") as file:
+            return b"currentcontext" not in file.read(1 << 20).lower()  # Go takes any case
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def folder(variable: str, default: str) -> str:
     """Our folder below one of XDG's: ("XDG_STATE_HOME", ".local/state") gives the state folder.
 

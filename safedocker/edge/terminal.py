@@ -50,6 +50,7 @@ class Answer(enum.Enum):
 
     BACK_UP = "back up"
     WITHOUT = "without a backup"
+    MAKE = "make the paths"
     CANCEL = "cancel"
 
 
@@ -371,6 +372,8 @@ def _choose(line: TextIO, plan: Plan, decision: Decision) -> Answer:
         questionary.Choice("Cancel", Answer.CANCEL),
     ]
     first = Answer.CANCEL
+    if paths and plan.engine is not None and plan.engine.host.startswith("unix:"):
+        choices.insert(0, questionary.Choice(wording.offer_to_make(plan), Answer.MAKE))
     if plan.gaps:
         print("A backup can't protect what is not known, so none is offered.", file=sys.stderr)
     elif decision.protected:

@@ -301,9 +301,15 @@ def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:
     ways = []
     if plan.safer:
         ways.append(f"to keep the volumes: {clean(plan.safer)}")
-    paths = [loss.name for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
-    if paths:
-        ways.append(f"to make the path yourself first: mkdir -p {clean(shlex.join(paths))}")
+    made = [loss for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
+    paths = [loss.name for loss in made]
+    for program, found in (
+        ("mkdir -p", [loss.name for loss in made if not loss.file]),
+        ("touch", [loss.name for loss in made if loss.file]),
+    ):
+        if found:
+            line = clean(shlex.join(found))
+            ways.append(f"to make the path yourself first: {program} {line}")
     if plan.gaps:
         ways.append("no backup can protect what is not known, so none was taken")
     elif unprotected and rule == "nobody-to-ask" and len(paths) < len(unprotected):
@@ -320,6 +326,15 @@ def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:
     elif rule == "engine-disagrees":
         ways.append("look first: docker ps -a --no-trunc, and the engine's log")
     return "\n".join(ways)
+
+
+def offer_to_make(plan: Plan) -> str:
+    """The offer to make the host paths as the person, before Docker does it as root."""
+    made = [loss for loss in plan.losses if loss.kind is Kind.BIND_SOURCE]
+    if len(made) > 1:
+        return f"Create the {len(made)} paths now, as me"
+    what = "empty file" if made[0].file else "folder"
+    return f"Create the {what} now, as me"
 
 
 def _told(loss: Loss) -> str:

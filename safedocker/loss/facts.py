@@ -53,6 +53,8 @@ class HostPath:
     target: str
     of: str  # the service's or the container's name; "" for the one that is about to be made
     image: str = ""  # as the container names it; its file at `target` tells what was meant
+    file: bool | None = None  # is the target a file in the image? None: not looked, or not told
+    near: tuple[str, ...] = ()  # paths that are there, with names much like this one's
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def _volumes_for_real(command: Command) -> bool:
 
 
 def _mounts(command: Command) -> bool:
-    return any(name in {"volume", "mount"} for name, _ in command.flags)
+    return any(name in {"volume", "mount", "volumes-from"} for name, _ in command.flags)
 
 
 # The first row that fits is the command's.

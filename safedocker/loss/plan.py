@@ -69,6 +69,7 @@ class Loss:
     project: str | None = None
     in_memory: str = ""  # a database that runs with it, and that writes when it ends
     disposable: bool = False  # of a container that was started with --rm, and that ends
+    file: bool = False  # of a host path: a file is meant, and Docker would make a folder
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN
     size: int | None = None  # bytes

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from safedocker.command.parse import Command
-from safedocker.loss import compose, images, operands, prune
+from safedocker.loss import compose, copying, images, nearby, operands, prune
 from safedocker.loss.facts import Container, Facts, HostPath, Look
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
@@ -56,6 +56,10 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
             plan = _of_gone(command, form, facts, gone, stops=ended)
         case Reach.HOST_PATHS | Reach.HOST_PATHS_OF_CONTAINERS:
             plan = _plan(command, form, facts, missing_paths(facts), (), gaps=unseen_paths(facts))
+        case Reach.OVERWRITTEN:
+            written = copying.losses(facts.overwritten)
+            made = missing_paths(facts)
+            plan = _plan(command, form, facts, (*made, *written), (), gaps=unseen_paths(facts))
         case Reach.PROJECT_RM:
             plan = _project_rm(command, form, facts)
         case Reach.PROJECT_DOWN:
@@ -149,11 +153,22 @@ def disputes(plan: Plan, facts: Facts) -> tuple[str, ...]:
 def addressed_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
     """The containers that the operands of stop, kill, start or restart stand for."""
     found: dict[str, Container] = {}
-    for operand in command.operands:
-        container = operands.find_container(operand.strip("/"), facts.containers)
+    for name in operands.containers(command, facts.docker):
+        container = operands.find_container(name, facts.containers)
         if container is not None:
             found[container.id] = container
     return tuple(found.values())
+
+
+def started_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
+    """The containers that start or restart starts: `start` leaves a running one alone and refuses a
+    paused one, `restart` takes either (seen on 20.10 to 28.5)."""
+    again = command.path[-1] == "restart"
+    return tuple(
+        container
+        for container in addressed_containers(command, facts)
+        if (again or not container.running) and container.state not in {"removing", "dead"}
+    )
 
 
 def named_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
@@ -227,8 +242,12 @@ def missing_paths(facts: Facts) -> list[Loss]:
         first = mounts[0]
         of = f"{first.of} mounts it" if first.of else "it is to be mounted"
         users = tuple(dict.fromkeys(path.of for path in mounts if path.of))
-        why = f"{of} at {first.target}"
-        losses.append(Loss(Kind.BIND_SOURCE, source, None, why, used_by=users))
+        in_image = any(path.file for path in mounts)
+        why = f"{of} at {first.target}" + (", a file in the image" if in_image else "")
+        if first.near:
+            why += f"; did you mean {' or '.join(first.near)}?"
+        file = in_image or nearby.looks_like_file(source, first.target)
+        losses.append(Loss(Kind.BIND_SOURCE, source, None, why, used_by=users, file=file))
     return losses
 
 
