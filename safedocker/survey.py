@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import hostpaths
+from safedocker import composing, hostpaths
 from safedocker.edge import clients
 from safedocker.loss import compose, reach
 from safedocker.loss.facts import Facts
@@ -45,6 +45,8 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     facts = replace(facts, containers=inspected)
     if form.reach is Reach.HOST_PATHS_OF_CONTAINERS:
         facts = hostpaths.of_containers(settled, engine, facts)
+    if form.reach is Reach.PROJECT_UP:
+        facts = composing.with_paths(settled, engine, facts)
     plan = reach.reach(command, form, facts)
     if any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
@@ -84,7 +86,9 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
         facts = hostpaths.of_run(settled, engine, facts)
     if form.reach is Reach.OVERWRITTEN:
         facts = hostpaths.of_copy(settled, engine, facts)
-    if form.reach.of_compose:
+    if form.reach in {Reach.PROJECT_UP, Reach.PROJECT_ENDED}:
+        facts = composing.of_compose(settled, engine, facts)
+    elif form.reach.of_compose:
         model = client.model(command, versions, compose.rehearsal(command, versions))
         facts = replace(facts, model=model)
         if model is None:

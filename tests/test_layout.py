@@ -24,7 +24,7 @@ ALLOWED = {
     "errors": set[str](),
     "__init__": set[str](),
 }
-EVERYWHERE = {"shim", "survey", "hostpaths", "copying", "cli", "install", "__main__"}
+EVERYWHERE = {"composing", "shim", "survey", "hostpaths", "copying", "cli", "install", "__main__"}
 
 PURE = ("command/", "loss/", "policy/decide.py", "policy/options.py")
 IMPURE_IMPORTS = {

@@ -106,6 +106,16 @@ class Engine:
         listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
         return tuple(map(answers.image, map(answers.mapping, listed)))
 
+    def image_volumes(self, name: str, *, built: bool) -> frozenset[str]:
+        """Return where an image declares volumes, nothing when there is no such image.
+
+        `built`: as the container it was built from declared them, which is what Compose v1 reads.
+        """
+        path = f"/images/{quote(name, safe='/:@')}/json"
+        found = self._wire.json("GET", path, f"inspect image {name}", allowed=(400, 404))
+        config = answers.mapping(found).get("ContainerConfig" if built else "Config")
+        return frozenset(answers.mapping(answers.mapping(config).get("Volumes")))
+
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
 
