@@ -25,7 +25,7 @@ ALLOWED = {
     "__init__": set[str](),
 }
 EVERYWHERE = {
-    *("shim", "survey", "hostpaths", "copying", "asking"),
+    *("shim", "survey", "hostpaths", "copying", "composing", "asking"),
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 
