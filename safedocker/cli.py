@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 import safedocker
-from safedocker import shim
+from safedocker import doctor, shim
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording, wording_backup
 from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError
@@ -35,9 +35,8 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an odd locale is no bug
     try:
-        commands.main(prog_name="safedocker", standalone_mode=False)
+        code: int = commands.main(prog_name="safedocker", standalone_mode=False) or 0
         sys.stdout.flush()
-        code: int = 0
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.ClickException as fault:
@@ -374,6 +373,12 @@ def explain(as_json: bool, words: tuple[str, ...]) -> None:
         terminal.say(json.dumps(explained.as_json(found), indent=1))
     else:
         explained.tell(found)
+
+
+# doctor
+
+
+commands.add_command(doctor.doctor)
 
 
 # install, uninstall

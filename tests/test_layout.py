@@ -24,9 +24,12 @@ ALLOWED = {
     "errors": set[str](),
     "__init__": set[str](),
 }
-EVERYWHERE = {"shim", "survey", "explain", "hostpaths", "copying", "cli", "install", "__main__"}
+EVERYWHERE = {
+    *("shim", "survey", "hostpaths", "copying", "composing", "asking"),
+    *("cli", "explain", "doctor", "install", "__main__"),
+}
 
-PURE = ("command/", "loss/", "policy/decide.py", "policy/options.py")
+PURE = ("command/", "loss/", "policy/batch.py", "policy/decide.py", "policy/options.py")
 IMPURE_IMPORTS = {
     *("io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"),
 }

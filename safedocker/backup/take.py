@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import zstandard
 
 import safedocker
-from safedocker.backup import records, ways
+from safedocker.backup import layers, records, ways
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -31,7 +31,7 @@ from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER, Bytes, Container, Volume
-from safedocker.loss.plan import Loss, Plan
+from safedocker.loss.plan import Kind, Loss, Plan
 
 RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
 _COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
@@ -149,6 +149,7 @@ class _Taking:
     ) -> None:
         self._losses = losses
         self._volumes = tuple(loss for loss in losses if loss.kind.is_volume)
+        self._layers = tuple(loss for loss in losses if loss.kind is Kind.LAYER)
         self._live = calm is None
         self._calm = calm or Calm()
         self._places = places
@@ -171,9 +172,11 @@ class _Taking:
                 "there is nothing that could be backed up: nothing was removed",
                 "see what is known of it: type `safedocker explain --` before the command",
             )
-        volumes, containers = self._engine.snapshot() if self._volumes else ({}, ())
+        asks = self._volumes or self._layers
+        volumes, containers = self._engine.snapshot() if asks else ({}, ())
         _check_there(self._volumes, volumes)
-        running = tuple(one for one in containers if one.running)
+        layers.check_there(self._layers, containers)
+        running = tuple(one for one in containers if one.running and self._concerns(one))
         stopping = tuple(
             StoppedContainer(one.id, one.name, paused=one.id in self._calm.pause)
             for one in running
@@ -181,7 +184,7 @@ class _Taking:
         )
         calm = {one.id for one in stopping} | set(self._calm.pause)
         if not self._live:
-            _check_cold(self._volumes, [one for one in running if one.id not in calm])
+            _check_cold(self._losses, [one for one in running if one.id not in calm])
         self._check_room()
         claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
         draft = self._store.begin(claim)
@@ -217,6 +220,13 @@ class _Taking:
             for number, loss in enumerate(self._losses, 1)
             if (row := records.way_of(loss.kind)) is not None
         )
+        whole = []
+        for number, loss in enumerate(self._layers, 1):
+            own = [one for one in stopped if one.id == loss.id]
+            still = _how_still(own, "it did not run")
+            stem = f"container-{number}"
+            meter = self._copied(loss)
+            whole.append(layers.take(loss, self._engine, draft, stem, meter, still, ran=bool(own)))
         return Backup(
             id=draft.id,
             taken_at=self._now.astimezone(datetime.UTC),
@@ -233,8 +243,15 @@ class _Taking:
                 _part(loss, before[loss.name], way, one, containers, stopped, checks[loss.name])
                 for loss, way, one in kept
             )
+            + tuple(whole)
             + told,
         )
+
+    def _concerns(self, one: Container) -> bool:
+        """Does a container hold any of what is to be kept?"""
+        held = {loss.name for loss in self._volumes}
+        mounts = any(mount.volume in held for mount in one.mounts)
+        return mounts or any(loss.id == one.id for loss in self._layers)
 
     def _stop(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> tuple[Stopped, ...]:
         if not stopping:
@@ -245,14 +262,17 @@ class _Taking:
         paused = self._engine.pause(tuple(one.id for one in stopping if one.paused))
         return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
-    def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
+    def _copied(self, loss: Loss) -> ways.Meter:
         def copied(done: int) -> None:
             free = self._store.free_bytes()
             if free is not None and free < self._reserve:
                 raise OSError(errno.ENOSPC, "no room is left")
             self._progress(Stage.COPY, loss.name, done, loss.size)
 
-        kept = way.take(self._engine, loss.name, draft, stem, copied)
+        return copied
+
+    def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
+        kept = way.take(self._engine, loss.name, draft, stem, self._copied(loss))
         if kept.file is not None and kept.inventory is not None:
             total = kept.inventory.bytes
             ways.read_back(
@@ -269,14 +289,14 @@ class _Taking:
         Only between two of these may created_at be compared: up to 20.10 the engine takes it from
         the contents' own directory, so it moves while somebody writes. Source: moby#44719.
         """
-        if not self._volumes:
+        if not self._volumes and not self._layers:
             return {}
         volumes, containers = self._engine.snapshot()
         _check_there(self._volumes, volumes)
         if not self._live:
             paused = {one.id for one in containers if one.state == "paused"} & {*self._calm.pause}
             still = [one for one in containers if one.running and one.id not in paused]
-            _check_cold(self._volumes, still)
+            _check_cold(self._losses, still)
         return {loss.name: volumes[loss.name] for loss in self._volumes}
 
     def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
@@ -308,7 +328,7 @@ class _Taking:
 
     def _check_room(self) -> None:
         free = self._store.free_bytes()
-        need = _need(self._volumes, self._places.engine) // 2 + self._reserve
+        need = _need(self._volumes + self._layers, self._places.engine) // 2 + self._reserve
         if free is not None and free < need:
             raise NoBackup(
                 f"the backup needs about {Bytes(need)} in {self._store.where}, where "
@@ -386,12 +406,16 @@ def _consistency(
     if live:
         return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
     ids = {one.id for one in users(loss.name, containers)}
-    own = [one for one in stopped if one.id in ids]
+    return _how_still([one for one in stopped if one.id in ids], "no container was running with it")
+
+
+def _how_still(own: Sequence[Stopped], idle: str) -> tuple[Consistency, str]:
+    """The grade of a copy by how those that could write were kept from it."""
     paused = [one.name for one in own if one.paused]
     if paused:
         return Consistency.PAUSED, f"paused: {', '.join(paused)}"
     if not own:
-        return Consistency.COLD_CLEAN, "no container was running with it"
+        return Consistency.COLD_CLEAN, idle
     how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
     killed = [one.name for one in own if not one.clean]
     if killed:
@@ -420,10 +444,13 @@ def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
 def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
     for loss in losses:
         live = users(loss.name, running)
+        if loss.kind is Kind.LAYER:
+            live = tuple(one for one in running if one.id == loss.id)
         if live:
             names = " ".join(one.name for one in live)
+            what = f"with the volume {loss.name}" if loss.kind.is_volume else "still"
             raise NoBackup(
-                f"{', '.join(one.name for one in live)} runs with the volume {loss.name}, and a "
+                f"{', '.join(one.name for one in live)} runs {what}, and a "
                 "copy of data in use may be torn: nothing was removed",
                 f"stop it first: docker stop {names}",
             )
@@ -432,7 +459,7 @@ def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
 def _need(losses: Iterable[Loss], engine: Engine | None) -> int:
     """Return what the contents to be copied come to, in bytes, as far as it is known."""
     copied = [loss for loss in losses if ways.choose(loss).stores]
-    unknown = tuple(loss.name for loss in copied if loss.size is None)
+    unknown = tuple(loss.name for loss in copied if loss.size is None and loss.kind.is_volume)
     counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown and engine else {}
     return sum(
         counted.get(loss.name, loss.at_least) if loss.size is None else loss.size for loss in copied

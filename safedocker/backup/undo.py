@@ -12,7 +12,7 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from safedocker.backup import records, ways
+from safedocker.backup import layers, records, ways
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.records import OpenContexts, Places, RecordWay
@@ -21,7 +21,7 @@ from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, kee
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
-from safedocker.loss.plan import Loss
+from safedocker.loss.plan import Kind, Loss
 
 
 class Step(enum.Enum):
@@ -109,16 +109,18 @@ def undo(
             for part in parts
             if (way := records.way_of(part.kind)) is not None
         ]
-        volumes = [part for part in parts if records.way_of(part.kind) is None]
+        volumes = [part for part in parts if part.kind.is_volume]
         journal = _Journal(store, backup.id, engine.identity.id if engine else "")
         restored: list[RestoredPart] = []
         saved = None
-        if volumes:
+        whole = [part for part in parts if part.kind is Kind.LAYER]
+        if volumes or whole:
             if engine is None:
-                raise SafedockerError("volumes go onto an engine", "name one with --host")
-            for part in volumes:
+                raise SafedockerError("they go onto an engine", "name one with --host")
+            for part in (*volumes, *whole):
                 _check_part(backup, part, store, progress)
             _volumes, containers = engine.snapshot()
+            back = {part.name: _is_back(part, names, containers, journal) for part in whole}
             occasion = Occasion(tuple(argv), cwd, caller, "undo", backup.project)
             targets = [
                 _target(backup, part, names[part.name], engine, containers, journal, overwrite)
@@ -131,13 +133,46 @@ def undo(
                 except SafedockerError as fault:
                     raise _with_saved(fault, saved) from fault
                 restored.append(RestoredPart(target.part, target.name, target.step))
+            for part in whole:
+                if not back[part.name]:
+                    _put_back_container(part, names[part.name], backup, engine, store, journal)
+                step = Step.NOTHING if back[part.name] else Step.CREATE
+                restored.append(RestoredPart(part, names[part.name], step))
         for one in kept:
             if not one.there:
                 records.put_back(one.way, one.part, one.name, one.record, places)
-            journal.write(f"{one.part.kind.value} {one.name}", done=True)
+            journal.write(_entry(one.part, one.name), done=True)
             step = Step.NOTHING if one.there else Step.CREATE
             restored.append(RestoredPart(one.part, one.name, step))
     return Restored(tuple(restored), saved, tuple(journal.notes))
+
+
+def _is_back(
+    part: Part, names: Mapping[str, str], containers: Iterable[Container], journal: _Journal
+) -> bool:
+    name = names[part.name]
+    return layers.is_there(name, containers, ours=journal.knows(_entry(part, name)))
+
+
+def _entry(part: Part, name: str) -> str:
+    """How the journal calls what is no volume."""
+    return f"{part.kind.value} {name}"
+
+
+def _put_back_container(
+    part: Part,
+    name: str,
+    backup: Backup,
+    engine: Engine,
+    store: FolderStore,
+    journal: _Journal,
+) -> None:
+    if part.file is None:
+        raise _damaged(backup, SafedockerError(f"{part.name} has no file"))
+    file = part.file.name
+    journal.write(_entry(part, name), done=False)
+    journal.notes += layers.put_back(name, lambda: store.open(backup.id, file), engine)
+    journal.write(_entry(part, name), done=True)
 
 
 def _record(
@@ -217,6 +252,10 @@ class _Journal:
         line = self._lines.get((self._engine, volume))
         return line is not None and not line.done
 
+    def knows(self, entry: str) -> bool:
+        """Has an undo of this backup put it back, or been about to?"""
+        return (self._engine, entry) in self._lines
+
     def write(self, volume: str, *, done: bool) -> None:
         """Put down a state. A store that can only be read is noted, and no reason to stop."""
         self._lines[self._engine, volume] = Restore(self._engine, volume, done)
@@ -255,17 +294,24 @@ def _names(backup: Backup, parts: Iterable[Part], rename: dict[str, str]) -> dic
 
 
 def _check_part(backup: Backup, part: Part, store: FolderStore, progress: Progress) -> None:
-    ways.by_name(part.way)
-    if part.file is None or part.inventory is None:
+    if part.kind is Kind.LAYER and part.way != layers.WAY:
+        raise ways.unknown(part.way)
+    if part.kind.is_volume:
+        ways.by_name(part.way)
+    if part.file is None:
         return
-    total = part.inventory.bytes
+    pieces = store.open(backup.id, part.file.name)
     try:
-        ways.read_back(
-            store.open(backup.id, part.file.name),
-            part.file,
-            part.inventory,
-            lambda done: progress(Stage.CHECK, part.name, done, total),
-        )
+        if part.inventory is None:
+            layers.check(part.file, pieces)
+        else:
+            total = part.inventory.bytes
+            ways.read_back(
+                pieces,
+                part.file,
+                part.inventory,
+                lambda done: progress(Stage.CHECK, part.name, done, total),
+            )
     except OSError as fault:
         raise _unreadable(backup, part.file.name, fault) from fault
     except SafedockerError as fault:

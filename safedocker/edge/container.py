@@ -37,8 +37,8 @@ def inspect_container(wire: Wire, id_: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def read_layer(wire: Wire, id_: str, stamp: str) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Give the digest ("sha256:...") and the bytes of the tar of what a container wrote.
+def read_layer(wire: Wire, id_: str, stamp: str) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+    """Give the digest ("sha256:...") of the tar of what a container wrote, its size, its bytes.
 
     The bytes are the engine's own for that digest: whoever reads them compares. `stamp` marks the
     image that stands meanwhile, so that it is swept if we are killed.
@@ -60,9 +60,9 @@ def read_layer(wire: Wire, id_: str, stamp: str) -> Iterator[tuple[str, Iterator
         with _archive(wire, image) as members:
             wanted = _place(members, digest)
         with _archive(wire, image) as members:
-            for name, content in members:
+            for name, size, content in members:
                 if name == wanted:
-                    yield digest, content
+                    yield digest, size, content
                     return
         raise NoBackup(f"the engine's archive of container {id_[:12]} lacks its layer")
     finally:
@@ -76,9 +76,12 @@ def read_layer(wire: Wire, id_: str, stamp: str) -> Iterator[tuple[str, Iterator
             )
 
 
-def _place(members: Iterator[tuple[str, Iterator[bytes]]], digest: str) -> str:
+_Members = Iterator[tuple[str, int, Iterator[bytes]]]
+
+
+def _place(members: _Members, digest: str) -> str:
     """The layer's name in the archive. Up to 24.0 the list that tells comes last of all."""
-    for name, content in members:
+    for name, _size, content in members:
         if name == "blobs":
             return f"blobs/{digest.replace(':', '/')}"
         if name == "manifest.json":
@@ -87,7 +90,7 @@ def _place(members: Iterator[tuple[str, Iterator[bytes]]], digest: str) -> str:
 
 
 @contextlib.contextmanager
-def _archive(wire: Wire, image: str) -> Iterator[Iterator[tuple[str, Iterator[bytes]]]]:
+def _archive(wire: Wire, image: str) -> Iterator[_Members]:
     with wire.reading(
         f"/images/{image}/get",
         "send an image",
@@ -99,11 +102,15 @@ def _archive(wire: Wire, image: str) -> Iterator[Iterator[tuple[str, Iterator[by
         yield _members(chunks)
 
 
-def _members(chunks: Iterator[bytes]) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """The members of a tar stream in turn: name, and the content while it is the latest."""
+def _members(chunks: Iterator[bytes]) -> _Members:
+    """The members of a tar stream in turn: name, size, and the content while it is the latest."""
     with tarfile.open(fileobj=_Reader(chunks), mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
         for member in archive:
-            yield member.name, _content(archive.extractfile(member) if member.isreg() else None)
+            yield (
+                member.name,
+                member.size,
+                _content(archive.extractfile(member) if member.isreg() else None),
+            )
 
 
 def _content(file: IO[bytes] | None) -> Iterator[bytes]:
@@ -190,8 +197,11 @@ def _header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
-def create_container(wire: Wire, name: str, definition: Mapping[str, Any], image: str) -> str:
-    """Make a container as it was, from an image that has its layer; return its id.
+def create_container(
+    wire: Wire, name: str, definition: Mapping[str, Any], image: str
+) -> tuple[str, tuple[str, ...]]:
+    """Make a container as it was, from an image that has its layer; return its id, and sentences
+    about what could not be as it was.
 
     Its anonymous volumes are mounted by their names, so that they are found again.
     Raise SafedockerError when the engine would not.
@@ -206,7 +216,21 @@ def create_container(wire: Wire, name: str, definition: Mapping[str, Any], image
     host["VolumesFrom"] = None
     host["Binds"], host["Mounts"] = _mounts(definition)
     networks = answers.mapping(answers.mapping(definition.get("NetworkSettings")).get("Networks"))
-    endpoints = {net: _endpoint(answers.mapping(one), old) for net, one in networks.items()}
+    listed = wire.json("GET", "/networks", "list its networks")
+    there = {answers.text(answers.mapping(one), "Name") for one in listed}
+    endpoints = {
+        net: _endpoint(answers.mapping(one), old) for net, one in networks.items() if net in there
+    }
+    gone = [net for net in networks if net not in there]
+    # A container on the network "none" can be on no other: it has to leave that first.
+    leave = "" if endpoints else f"docker network disconnect none {name}; "
+    notes = tuple(
+        f"the network {net} of {name} is gone; once it is there again: "
+        f"{leave}docker network connect {net} {name}"
+        for net in gone
+    )
+    if gone:
+        host["NetworkMode"] = next(iter(endpoints), "none")
     first = dict(list(endpoints.items())[:1])
     made = wire.call(
         "POST",
@@ -226,7 +250,7 @@ def create_container(wire: Wire, name: str, definition: Mapping[str, Any], image
             body={"Container": id_, "EndpointConfig": endpoint},
             kind=SafedockerError,
         )
-    return id_
+    return id_, notes
 
 
 def _mounts(definition: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:

@@ -130,6 +130,16 @@ class Engine:
         """Make a config of a record. Raise SafedockerError when the engine refuses."""
         swarm.create_config(self._wire, record)
 
+    def image_volumes(self, name: str, *, built: bool) -> frozenset[str]:
+        """Return where an image declares volumes, nothing when there is no such image.
+
+        `built`: as the container it was built from declared them, which is what Compose v1 reads.
+        """
+        path = f"/images/{quote(name, safe='/:@')}/json"
+        found = self._wire.json("GET", path, f"inspect image {name}", allowed=(400, 404))
+        config = answers.mapping(found).get("ContainerConfig" if built else "Config")
+        return frozenset(answers.mapping(answers.mapping(config).get("Volumes")))
+
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
 
@@ -363,8 +373,8 @@ class Engine:
 
     def read_layer(
         self, id_: str
-    ) -> contextlib.AbstractContextManager[tuple[str, Iterator[bytes]]]:
-        """Give the digest and the tar of what a container wrote outside its mounts."""
+    ) -> contextlib.AbstractContextManager[tuple[str, int, Iterator[bytes]]]:
+        """Give digest, size and bytes of the tar of what a container wrote outside its mounts."""
         return read_layer(self._wire, id_, self._porter.stamp)
 
     def make_container(
@@ -374,8 +384,9 @@ class Engine:
         digest: str,
         size: int,
         layer: Iterable[bytes],
-    ) -> str:
-        """Make a container as it was, with the layer it had; return its id. It is not started.
+    ) -> tuple[str, tuple[str, ...]]:
+        """Make a container as it was, with the layer it had; return its id, and sentences about
+        what could not be as it was. It is not started.
 
         Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
         """

@@ -78,7 +78,7 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
 
 
 def _record_facts(part: Part) -> list[tuple[str, str]]:
-    told = [(part.kind.value, part.name)]
+    told = [(_word(part), part.name)]
     told += [(key, value) for key, value in part.options.items()]
     if part.kind is Kind.CONFIG:
         labels = ", ".join(f"{key}={value}" for key, value in part.labels.items())
@@ -94,9 +94,16 @@ def counted(parts: Sequence[Part]) -> str:
     """ "2 volumes and 1 config"."""
     numbers: dict[str, int] = {}
     for part in parts:
-        word = "volume" if part.kind.is_volume else part.kind.value
+        word = _word(part)
         numbers[word] = numbers.get(word, 0) + 1
     return " and ".join(count(number, word) for word, number in numbers.items())
+
+
+def _word(part: Part) -> str:
+    """What a person calls it."""
+    if part.kind is Kind.LAYER:
+        return "container"
+    return "volume" if part.kind.is_volume else part.kind.value
 
 
 def _was(running: bool) -> str:
@@ -124,7 +131,7 @@ def done(backup: Backup, restored: Restored) -> Iterator[str]:
     """What an undo did, a line each."""
     yield f"put back {counted([one.part for one in restored.parts])} from {backup.id}:"
     for one in restored.parts:
-        name = short(one.name) if one.part.kind.is_volume else f"{one.part.kind.value} {one.name}"
+        name = short(one.name) if one.part.kind.is_volume else f"{_word(one.part)} {one.name}"
         if one.name != one.part.name:
             name += f" (was {short(one.part.name)})"
         yield f"  {name}: {one.step.value}; {_holds(one.part)}"
@@ -179,5 +186,5 @@ def _anonymous(part: Part) -> bool:
 def held(part: Part) -> str:
     """A part of a backup in a list: its name, and what is in it."""
     if not part.kind.is_volume:
-        return f"{part.kind.value} {part.name}"
+        return f"{_word(part)} {part.name}"
     return f"{short(part.name)} ({part.content})" if part.content else short(part.name)

@@ -101,8 +101,8 @@ class Stays:
 class Plan:
     """Everything a command would take from an engine as it stands.
 
-    `stops` are the ids of running containers that hold a lost volume and that the command itself
-    would stop or kill: the backup may stop them first. Those in `pauses` were started with --rm,
+    `stops` are the ids of running containers that the command itself would stop or kill: a backup
+    of what they hold may stop them first. Those in `pauses` were started with --rm,
     or run a task of a swarm: once stopped they would be gone, or replaced, so they can only be
     paused. `gaps` are things that could not be found out, each a sentence; a plan with gaps is
     read as the worst case. `disputes` are contradictions in what the engine says: nobody can say

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import pexpect
@@ -43,17 +43,17 @@ class Screen:
         self.child.delaybeforesend = None
         self.text = ""
 
-    def wait(self, *what: str) -> Screen:
+    def wait(self, *what: str) -> Self:
         for one in what:
             self.child.expect(one)
             self.text += f"{self.child.before}{self.child.after}"
         return self
 
-    def asked(self) -> Screen:
+    def asked(self) -> Self:
         """The question stands there, and what is typed is an answer."""
         return self.wait("What now", "Cancel")
 
-    def type(self, keys: str) -> Screen:
+    def type(self, keys: str) -> Self:
         self.child.send(keys)
         return self
 

@@ -65,8 +65,10 @@ UNLIKE = {"Image", "Hostname", "Volumes"}
 
 
 def kept(engine: Engine, id_: str) -> tuple[str, bytes]:
-    with engine.read_layer(id_) as (digest, chunks):
-        return digest, b"".join(chunks)
+    with engine.read_layer(id_) as (digest, size, chunks):
+        layer = b"".join(chunks)
+        assert len(layer) == size
+        return digest, layer
 
 
 def test_a_container_comes_back_with_its_layer_and_all_that_was_asked_of_it(
@@ -79,7 +81,10 @@ def test_a_container_comes_back_with_its_layer_and_all_that_was_asked_of_it(
     assert digest == f"sha256:{hashlib.sha256(layer).hexdigest()}"
     assert box.holdings()["image"] == before[2], "no image of ours is left"
     box.run("docker", "rm", "box")
-    made = client.make_container("box", definition, digest, len(layer), [layer[:7], layer[7:]])
+    made, notes = client.make_container(
+        "box", definition, digest, len(layer), [layer[:7], layer[7:]]
+    )
+    assert notes == ()
     assert (exported(box), settled(box)) == before[:2]
     assert made in box.holdings()["container"]
     box.run("docker", "start", "box")
@@ -103,3 +108,17 @@ def test_an_image_that_is_gone_is_told(box: PrivateEngine, client: Engine) -> No
     definition = client.definition(id_) | {"Image": f"sha256:{'0' * 64}"}
     with pytest.raises(SafedockerError, match="made from is not there"):
         client.make_container("box", definition, "sha256:0", 0, [])
+
+
+def test_a_network_that_is_gone_is_told_and_the_container_is_made(
+    box: PrivateEngine, client: Engine
+) -> None:
+    id_ = box.run("docker", "ps", "-aq", "--no-trunc").stdout.strip()
+    definition = client.definition(id_)
+    digest, layer = kept(client, id_)
+    box.run("docker", "rm", "box")
+    box.run("docker", "network", "rm", "inner")
+    _made, (note,) = client.make_container("box", definition, digest, len(layer), [layer])
+    box.run("docker", "network", "create", "inner")
+    box.run("sh", "-c", note.partition("again: ")[2])
+    assert settled(box)["networks"] == {"inner": []}
