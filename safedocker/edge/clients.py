@@ -78,7 +78,7 @@ class RealClient:
     ) -> tuple[int, ...] | None:
         def ask() -> tuple[int, ...] | None:
             said = self._ask((self.real, *words))
-            # Without the plugin docker reads --short as its own option, and has none (20.10 to 28.5).
+            # Without the plugin docker takes --short for its own, and has none (20.10 to 28.5).
             if said.code != 0 and _NO_PLUGIN.search(said.err):
                 raise WouldFail("docker compose is not installed")
             return _version(said.out)
