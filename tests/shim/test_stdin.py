@@ -99,6 +99,8 @@ def test_a_writer_is_waited_for_but_not_for_long():
         with subprocess.Popen(
             begin, env=ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as child:
+            assert child.stdin
+            assert child.stdout
             child.stdin.write(line)
             child.stdin.flush()
             assert child.stdout.read() == says
@@ -106,6 +108,7 @@ def test_a_writer_is_waited_for_but_not_for_long():
     with subprocess.Popen(
         begin, env=ENVIRON, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
+        assert child.stdout
         assert child.stdout.read() == b"PERHAPS "
         assert time.monotonic() - began < 5
 
