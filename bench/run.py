@@ -55,6 +55,11 @@ def starts(folder: Path) -> list[tuple[str, float, str]]:
     return [
         ("a harmless verb, by sh", best(run(docker, "ps"), 40) / sh, "a bare sh that execs"),
         ("another verb, by Python", best(run(docker, "run", "x"), 40) / python, "a bare Python"),
+        (
+            "docker run with a mount that is there",
+            best(run(docker, "run", "-v", "/:/x", "x"), 40) / python,
+            "a bare Python",
+        ),
     ]
 
 

@@ -1,5 +1,5 @@
-"""Part of step 2: what Compose makes of its files, and what its own rehearsal says, for commands that
-bring a project up, start it or end it. The rules are loss/recreate.py's and loss/starts.py's.
+"""Part of step 2: what Compose makes of its files, and what its own rehearsal says, for commands
+that bring a project up, start it or end it. The rules are loss/recreate.py's and loss/starts.py's.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safedocker import hostpaths
-from safedocker.edge import process
+from safedocker.edge import process, stdin
 from safedocker.errors import WouldFail
 from safedocker.loss import recreate, services, starts
 from safedocker.loss.facts import Container, Facts, HostPath, Model
@@ -52,11 +52,17 @@ def of_up(settled: Settled, engine: Engine, facts: Facts) -> Facts:
         facts,
         model=model,
         folder=process.logical_directory(),
-        can_answer=not client.streams.stdin and process.stdin_can_answer(),
+        can_answer=not client.streams.stdin and _may_say_yes(facts, model),
     )
     if starts_only or services.watches_only(command) or not recreate.has_history(facts, model):
         return facts
     return _rehearsed(settled, facts, model)
+
+
+def _may_say_yes(facts: Facts, model: Model) -> bool:
+    """May stdin answer yes to one of Compose's questions about changed volumes?"""
+    yes = stdin.yes(("compose", "up"), facts.compose)
+    return stdin.says(yes, max(1, len(model.volumes))) is not stdin.Says.NO
 
 
 def _rehearsed(settled: Settled, facts: Facts, model: Model) -> Facts:

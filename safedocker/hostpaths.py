@@ -269,5 +269,5 @@ def make(source: str, *, file: bool) -> None:
 
 
 def _major(facts: Facts) -> int:
-    number = facts.engine.version.partition(".")[0]
+    number = facts.engine.version.partition(".")[0] if facts.engine else ""
     return int(number) if number.isdecimal() else MOUNTS_FIRST

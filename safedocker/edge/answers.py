@@ -98,27 +98,6 @@ def asked_source(inspected: Mapping[str, Any], target: str) -> str | None:
     return None
 
 
-def image(found: Mapping[str, Any]) -> Image:
-    """Read one of GET /images/json."""
-    size, created = found.get("Size"), found.get("Created")
-    return Image(
-        id=text(found, "Id"),
-        names=tuple(n for n in map(str, sequence(found, "RepoTags")) if n != "<none>:<none>"),
-        size=size if isinstance(size, int) else 0,
-        parent=text(found, "ParentId"),
-        labels=texts(found, "Labels"),
-        created=float(created) if isinstance(created, int) else 0.0,
-    )
-
-
-def seconds(moment: str) -> float:
-    """Read the engine's way to write a time, as seconds since the epoch; 0.0 when it is none."""
-    try:
-        return datetime.datetime.fromisoformat(moment).timestamp()
-    except ValueError:
-        return 0.0
-
-
 def binds(inspected: Mapping[str, Any]) -> tuple[HostPath, ...]:
     """Read the host paths that the engine makes when this container's mounts are set up.
 
@@ -138,3 +117,24 @@ def binds(inspected: Mapping[str, Any]) -> tuple[HostPath, ...]:
         for found in map(mount, mappings(inspected, "Mounts"))
         if found.kind == "bind" and found.target not in refused
     )
+
+
+def image(found: Mapping[str, Any]) -> Image:
+    """Read one of GET /images/json."""
+    size, created = found.get("Size"), found.get("Created")
+    return Image(
+        id=text(found, "Id"),
+        names=tuple(n for n in map(str, sequence(found, "RepoTags")) if n != "<none>:<none>"),
+        size=size if isinstance(size, int) else 0,
+        parent=text(found, "ParentId"),
+        labels=texts(found, "Labels"),
+        created=float(created) if isinstance(created, int) else 0.0,
+    )
+
+
+def seconds(moment: str) -> float:
+    """Read the engine's way to write a time, as seconds since the epoch; 0.0 when it is none."""
+    try:
+        return datetime.datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return 0.0

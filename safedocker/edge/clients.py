@@ -15,6 +15,7 @@ import yaml
 
 from safedocker.command.parse import Clients, Command
 from safedocker.edge import model as resolved
+from safedocker.edge import versions
 from safedocker.edge.process import Streams
 from safedocker.errors import NoEngine, WouldFail
 from safedocker.loss.compose import PLAIN
@@ -34,6 +35,7 @@ _NOT_REHEARSED = frozenset(
         *("volume", "mount", "volumes-from", "volume-driver", "tmpfs"),
     )
 )
+_NO_PLUGIN = re.compile("is not a docker command|unknown flag: --short")
 _NO_SUCH_SERVICE = "not running in project"  # by name only, 2.30 and later: then nothing goes
 
 
@@ -60,22 +62,38 @@ class RealClient:
         None for one that does not say. Raise WouldFail where `docker compose` is no command.
         """
         if self.program == "docker-compose":
-            return Clients(compose=self._compose_version((self.real, "version", "--short")))
-        said = self._ask((self.real, "--version"))
-        docker = _version(said.out)
+            return Clients(compose=self._compose_version(("version", "--short"), (self.real,)))
+        docker = versions.remembered("docker", (self.real,), self._docker_version)
         if command.path[:1] != ("compose",):
             return Clients(docker=docker)
-        before = command.prefix[: command.prefix.index("compose") + 1]
-        return Clients(
-            docker=docker,
-            compose=self._compose_version((self.real, *before, "version", "--short")),
-        )
+        alias = None
+        if command.plugin[-1:] == ("builder",):
+            alias = versions.builder_alias(command, os.environ)
+            if alias != "compose":
+                raise WouldFail("docker builder is not Compose here")
+        asked = (*command.plugin, "version", "--short")
+        files = versions.plugin_binaries(self.real, "compose", command, os.environ)
+        return Clients(docker=docker, compose=self._compose_version(asked, files), builder=alias)
 
-    def _compose_version(self, argv: Sequence[str]) -> tuple[int, ...] | None:
-        said = self._ask(argv)
-        if said.code != 0 and "is not a docker command" in said.err:
-            raise WouldFail("docker compose is not installed")
-        return _version(said.out)
+    def _docker_version(self) -> tuple[int, ...] | None:
+        return _version(self._ask((self.real, "--version")).out)
+
+    def _compose_version(
+        self, words: Sequence[str], files: Sequence[str]
+    ) -> tuple[int, ...] | None:
+        def ask() -> tuple[int, ...] | None:
+            said = self._ask((self.real, *words))
+            # Without the plugin docker reads --short as an option of its own (20.10 to 28.5).
+            if said.code != 0 and _NO_PLUGIN.search(said.err):
+                raise WouldFail("docker compose is not installed")
+            return _version(said.out)
+
+        return versions.remembered("compose", files, ask)
+
+    def buildx_version(self) -> tuple[int, ...] | None:
+        """The version of docker's buildx; None where it has none."""
+        said = self._ask((self.real, "buildx", "version"))
+        return _version(said.out) if said.code == 0 else None
 
     def effective_api(self, command: Command) -> tuple[int, int] | None:
         """The API version the client will speak with this engine, by its own word; else None.

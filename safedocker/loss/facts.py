@@ -14,6 +14,10 @@ COMPOSE_VOLUME = "com.docker.compose.volume"
 COMPOSE_NUMBER = "com.docker.compose.container-number"
 COMPOSE_HASH = "com.docker.compose.config-hash"
 ANONYMOUS = "com.docker.volume.anonymous"
+STACK = "com.docker.stack.namespace"
+TASK = "com.docker.swarm.task.id"
+TASK_SERVICE = "com.docker.swarm.service.id"
+TASK_NODE = "com.docker.swarm.node.id"
 HELPER = (
     "com.safedocker.helper"  # on every container and image of our own; its value names the owner
 )
@@ -174,17 +178,34 @@ class Image:
 class Plugin:
     """A plugin of the engine's."""
 
-    name: str
+    id: str
+    name: str  # with its tag: "vieux/sshfs:latest"
     enabled: bool
 
 
 @dataclass(frozen=True)
+class Context:
+    """A context of the client's configuration."""
+
+    name: str
+    current: bool  # the one in force for this command
+    host: str  # of its engine, as far as it can be read
+    tls: bool  # certificates and keys belong to it
+    folder: str  # of the configuration that holds it
+
+
+@dataclass(frozen=True)
 class SwarmItem:
-    """A secret, a config or a node: what the swarm keeps under an id and a name."""
+    """A secret or a config: what the swarm keeps under an id and a name."""
 
     id: str
     name: str
     labels: Mapping[str, str]
+
+    @property
+    def stack(self) -> str | None:
+        """The stack it says it belongs to."""
+        return self.labels.get(STACK)
 
 
 @dataclass(frozen=True)
@@ -197,6 +218,17 @@ class Service:
     replicas: int | None  # None: global, or a job
     secrets: tuple[str, ...]  # ids of those it uses
     configs: tuple[str, ...]
+    job: bool = False
+    before: int | None = None  # the replicas that a rollback goes back to
+    restart: str = "any"  # the condition: "any", "on-failure", "none"
+    attempts: int = 0  # how often a task may be tried again; 0: without end
+    # Where a task's container has anonymous volumes; None: its image is not here to be asked.
+    anonymous: tuple[str, ...] | None = None
+
+    @property
+    def stack(self) -> str | None:
+        """The stack it says it belongs to."""
+        return self.labels.get(STACK)
 
 
 @dataclass(frozen=True)
@@ -205,19 +237,32 @@ class Task:
 
     id: str
     service: str  # the service's id
-    slot: int
-    node: str  # the node's id
+    slot: int  # 0 of a global service
+    node: str  # the node's id, "" before it has one
     container: str  # the container's id, "" before it has one
     state: str  # "running", "shutdown", ...
+    desired: str  # what the swarm wants of it: the same words
+    at: float  # when it came into its state, seconds since the epoch
+
+
+class SwarmState(enum.Enum):
+    """What this node is in the swarm."""
+
+    MANAGER = "manager"
+    WORKER = "worker"
+    UNKNOWN = "unknown"  # locked, or in trouble: nobody can ask what it knows
 
 
 @dataclass(frozen=True)
 class Swarm:
-    """What this engine's swarm holds. Only a manager can tell."""
+    """What this engine's swarm holds, as far as the node can tell: only a manager knows more than
+    its own id."""
 
+    id: str
     node: str  # this node's id
-    manager: bool
-    managers: int  # how many there are; 0 where this node can't tell
+    state: SwarmState
+    managers: int = 0  # how many of them answer; 0: this node can't tell
+    history: int = 5  # how many tasks a slot keeps; below 0 all of them
     services: tuple[Service, ...] = ()
     tasks: tuple[Task, ...] = ()
     secrets: tuple[SwarmItem, ...] = ()
@@ -288,7 +333,7 @@ class Model:
 class Facts:
     """The engine's state as one snapshot, and Compose's model where the form needs it."""
 
-    engine: EngineIdentity
+    engine: EngineIdentity | None  # None: the form needs none
     api: tuple[
         int, int
     ]  # the API the command will really speak (client, engine, DOCKER_API_VERSION)
@@ -309,7 +354,7 @@ class Facts:
     swarm: Swarm | None = None  # None: not in a swarm, or not asked
     images: tuple[Image, ...] = ()
     plugins: tuple[Plugin, ...] = ()
-    contexts: tuple[str, ...] = ()  # those of the client's configuration
+    contexts: tuple[Context, ...] = ()  # those that the command names, as far as they are there
     folder: str = ""  # the working directory
     can_answer: bool = False  # may a question of the real client's be answered with yes?
     # Where an image declares volumes that Compose hands on to the next container, by its name.

@@ -172,6 +172,16 @@ CASES_OF_CONTAINERS = (
 ALL = CASES + CASES_OF_CONTAINERS
 
 
+def sh(script: str, folder: Path, *, check: bool = False) -> None:
+    subprocess.run(
+        ["sh", "-c", script],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=check,
+    )
+
+
 def foretold(engine: PrivateEngine, words: list[str]) -> tuple[set[str], tuple[str, ...]]:
     """The host paths that a command would make, as the walk finds them, and what is not known."""
     settled = shim.settle(shim.Call("docker", str(engine.docker), words))
@@ -202,14 +212,13 @@ def test_v3_host_paths_foretold_are_those_made(version, case, start_engine, tmp_
             patch.setenv(name, value)
         patch.chdir(app)
         patch.setenv("PWD", str(app))
-        run = {"cwd": app, "capture_output": True, "text": True, "check": False}
-        subprocess.run(["sh", "-ec", case.setup.format(b=app)], **{**run, "check": True})
+        sh(f"set -e; {case.setup.format(b=app)}", app, check=True)
         before, held = tree(tmp_path), engine.holdings()
         command = case.command.format(b=app)
         told, gaps = foretold(engine, command.split()[1:])
         assert (told, gaps) == ({str(app / one) for one in case.makes.split()}, ())
         assert (tree(tmp_path), engine.holdings()) == (before, held), "looking changed something"
-        subprocess.run(["sh", "-c", command], **run, stdin=subprocess.DEVNULL)
+        sh(command, app)
         made = {path for path in tree(tmp_path) - before if Path(path).is_dir()}
         real = {os.path.realpath(path) for path in with_parents(told, before, tmp_path)}
         assert made == real

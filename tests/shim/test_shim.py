@@ -285,6 +285,57 @@ def test_harmless_forms_pass_without_an_engine(place, words):
     assert [word.decode() for word in place.argv()] == list(words)
 
 
+MOUNTS = [
+    ("-v", "{here}:/x"),
+    ("-v", "./here:/x:ro", "--volume={here}/file:/y"),
+    ("-itv{here}:/x", "--mount", "type=bind,src={here},dst=/y"),
+    ("-v", "name:/x", "-v", "/anonymous"),
+    ("--mount", "type=bind,src=/nonexistent,dst=/y"),
+    ("-v", "{here}:/x:bogus"),
+]
+
+
+@pytest.fixture
+def here(place: Place) -> Path:
+    folder = place.folder / "here"
+    folder.mkdir()
+    (folder / "file").touch()
+    return folder
+
+
+def _run_words(mounts: tuple[str, ...], here: Path) -> list[str]:
+    return ["run", *(word.format(here=here) for word in mounts), "img"]
+
+
+@pytest.mark.parametrize("mounts", MOUNTS, ids=" ".join)
+def test_v3_run_that_mounts_what_is_here_asks_nobody(place, here, mounts):
+    """No engine answers in this place: one that was asked would be missed."""
+    done = place.call(*_run_words(mounts, here), cwd=place.folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "out\n", "err\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "environ"),
+    [
+        (["run", "-v", "{here}/gone:/x", "img"], {}),
+        (["run", "-v", "{here}:/x", "-v", "../gone:/y", "img"], {}),
+        (["run", "--volumes-from", "c", "img"], {}),
+        (["--host", "tcp://127.0.0.1:1", "run", "-v", "{here}:/x", "img"], {}),
+        (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "tcp://127.0.0.1:1"}),
+        (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "", "DOCKER_CONTEXT": "far"}),
+        (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "", "DOCKER_CONFIG": "{here}"}),
+    ],
+    ids=["gone", "gone-in-newer", "donor", "host", "DOCKER_HOST", "DOCKER_CONTEXT", "config"],
+)
+def test_s24_whatever_is_not_surely_here_is_asked(place, here, words, environ):
+    (here / "config.json").write_text('{"CurrentContext": "far"}')
+    words = [word.format(here=here) for word in words]
+    environ = {name: value.format(here=here) for name, value in environ.items()}
+    done = place.call(*words, cwd=place.folder, environ=environ)
+    assert done.returncode == 69
+    assert "run" not in [word.decode() for word in place.argv()]  # only asked for its version
+
+
 def test_bad_mode_stops_dangerous_forms_only(place):
     environ = {"SAFEDOCKER_MODE": "sometimes"}
     assert place.call("run", "x", environ=environ).returncode == 0
@@ -308,8 +359,9 @@ def _fastest(argv: list[str], environ: dict[str, str], times: int = 25) -> float
     return best
 
 
-def test_cost_of_the_sh_path_and_of_the_python_path(place):
-    """Ratios inside one run: sh within 1.5 of a sh that execs, Python 2.5 of a bare start."""
+def test_cost_of_the_sh_path_and_of_the_python_path(place, here):
+    """Ratios inside one run: sh within 1.5 of a sh that execs, Python 2.5 of a bare start, and 3
+    where mounts are looked at."""
     for program in install.PROGRAMS:
         (place.real / program).unlink()
         (place.real / program).symlink_to(shutil.which("true"))
@@ -323,5 +375,9 @@ def test_cost_of_the_sh_path_and_of_the_python_path(place):
     python = _fastest([docker, "run", "x"], environ) / _fastest(
         [sys.executable, "-I", "-c", "pass"], environ
     )
+    mounts = _fastest(
+        [docker, "run", "--rm", "-v", f"{here}:/x", "-v", f"{here}/file:/y", "img"], environ
+    ) / _fastest([sys.executable, "-I", "-c", "pass"], environ)
     assert sh <= 1.5
     assert python <= 2.5
+    assert mounts <= 3
