@@ -67,6 +67,8 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     command = settled.command
     source, destination = loss_copying.ends(command.operands)
     containers = _copied(settled, source.container or destination.container, facts)
+    if containers is None:
+        return replace(facts, gaps=(*facts.gaps, "what Compose makes of its files"))
     if source.container:
         containers = containers[:1]
     if not containers:
@@ -84,15 +86,16 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     return facts
 
 
-def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...]:
-    """The containers that one end of a copy stands for; for Compose, those of a service."""
+def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...] | None:
+    """The containers that one end of a copy stands for; for Compose, those of a service, or None
+    where its project is not known."""
     command = settled.command
     if command.path[0] != "compose":
         found = operands.find_container(name.strip("/"), facts.containers)
         return () if found is None else (found,)
     model = settled.client.model(command, settled.versions, None)
     if model is None:
-        return ()
+        return None
     index = command.value("index") or "0"
     return tuple(
         sorted(

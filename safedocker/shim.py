@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         call = Call(program, process.find_real(program, recorded, shim), words)
         readings = parse(program, words)
-        if not any(map(forms.match, readings)) or all(map(_mounts_what_is_here, readings)):
+        if not any(map(forms.match, readings)) or all(map(_makes_nothing, readings)):
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -89,15 +89,30 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(report(fault, arguments))
 
 
-def _mounts_what_is_here(command: Command) -> bool:
-    """Is it a `docker run` that certainly makes no host path: on an engine of this machine, and
-    whatever its client's version mounts is here? Most are, so nothing is imported for it."""
-    if command.path != ("container", "run") or command.doubts or command.program != "docker":
+def _makes_nothing(command: Command) -> bool:
+    """Is it certain, at little cost, that a command makes no host path and takes nothing else: on
+    an engine of this machine, where all that is mounted is here? Most commands of every day are so.
+    """
+    if command.program != "docker" or command.doubts or command.path not in _QUICK:
         return False
-    if not process.surely_local(command.globals):
+    where = process.local_socket(command.globals)
+    if not where:
         return False
-    told = mounts.read(command, None, process.logical_directory())
-    return not told.donors and all(process.stands(bind.source) for bind in told.makes)
+    if command.path == ("container", "run"):
+        told = mounts.read(command, None, process.logical_directory())
+        return not told.donors and all(process.stands(bind.source) for bind in told.makes)
+    containers = command.operands
+    if command.path == ("container", "cp"):
+        if os.isatty(2) or "SAFEDOCKER_MODE" in os.environ:
+            return False  # what is written over would make a difference
+        ends = (end.partition(":") for end in containers if end[:1] not in {"/", "."})
+        containers = tuple(container for container, colon, _path in ends if colon)
+    from safedocker.edge import probe
+
+    return all(probe.mounts_what_is_here(where, container) for container in containers)
+
+
+_QUICK = frozenset(("container", verb) for verb in ("run", "start", "restart", "cp"))
 
 
 def walk(call: Call) -> NoReturn:

@@ -322,10 +322,9 @@ def test_v3_run_that_mounts_what_is_here_asks_nobody(place, here, mounts):
         (["run", "--volumes-from", "c", "img"], {}),
         (["--host", "tcp://127.0.0.1:1", "run", "-v", "{here}:/x", "img"], {}),
         (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "tcp://127.0.0.1:1"}),
-        (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "", "DOCKER_CONTEXT": "far"}),
         (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "", "DOCKER_CONFIG": "{here}"}),
     ],
-    ids=["gone", "gone-in-newer", "donor", "host", "DOCKER_HOST", "DOCKER_CONTEXT", "config"],
+    ids=["gone", "gone-in-newer", "donor", "host", "DOCKER_HOST", "config"],
 )
 def test_s24_whatever_is_not_surely_here_is_asked(place, here, words, environ):
     (here / "config.json").write_text('{"CurrentContext": "far"}')
