@@ -261,6 +261,38 @@ def test_a_changed_volume_of_no_service_brought_up_takes_the_whole_projects_cont
     assert names(found.removed) == ["web", "db"]
 
 
+@pytest.mark.parametrize(
+    ("line", "version", "can_answer", "unsure"),
+    [
+        ("docker compose up", V240, False, 0),
+        ("docker compose up", V240, True, 1),
+        ("docker compose up --yes", V240, False, 1),
+        ("docker compose start", V240, True, 0),
+        ("docker compose up", V226, True, 0),
+    ],
+)
+def test_without_a_rehearsal_nobody_knows_whether_a_volume_changed(
+    line, version, can_answer, unsure
+):
+    held = facts(version, volumes=CHANGED, held=["app_data"], can_answer=can_answer)
+    assert len(recreate.unsure(command(line, version), held)) == unsure
+
+
+def test_from_5_4_on_the_heirs_of_a_changed_volume_go_for_it():
+    services = [
+        ModelService("web", volumes=frozenset({"data"})),
+        ModelService("heir", depends=("web",), shares=("web",)),
+    ]
+    web = container("web", "web", ("app_data", False))
+    heir = container("heir", "heir", ("app_data", False))
+    said = DryRun((), (), made=("app_data",))
+    for version, gone in ((V240, ()), (V5, ("app_data",))):
+        held = facts(
+            version, web, heir, services=services, volumes=CHANGED, held=["app_data"], dry_run=said
+        )
+        assert recreate.change(command("docker compose up -y", version), held).volumes == gone
+
+
 def test_before_2_32_a_changed_volume_is_left_alone():
     held = facts(
         V226,
