@@ -9,18 +9,16 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 import safedocker
-from safedocker import shim
+from safedocker import doctor, shim
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording, wording_backup
-from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError, WouldFail
-from safedocker.loss import forms
+from safedocker.errors import ExitCode, Interrupted, NoEngine, SafedockerError
 from safedocker.loss.facts import Bytes
 
 if TYPE_CHECKING:
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
     from safedocker.backup.store import FolderStore
     from safedocker.edge.address import Address
     from safedocker.edge.engine import Engine
-    from safedocker.loss.plan import Plan
-    from safedocker.policy.decide import Decision
-    from safedocker.policy.options import Caller
 
 PROGRAMS = ("docker", "docker-compose")
 
@@ -40,9 +35,8 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an odd locale is no bug
     try:
-        commands.main(prog_name="safedocker", standalone_mode=False)
+        code: int = commands.main(prog_name="safedocker", standalone_mode=False) or 0
         sys.stdout.flush()
-        code: int = 0
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.ClickException as fault:
@@ -117,6 +111,7 @@ def undo(
     --overwrite or --as says what to do. Everything is compared after it was written.
     """
     from safedocker.backup.undo import undo as put_back
+    from safedocker.edge.contexts import Contexts
     from safedocker.policy import decide
 
     store = _store()
@@ -135,7 +130,8 @@ def undo(
         _engine(backup, given, any_engine) as engine,
         screen.progress() as progress,
     ):
-        engine.sweep()
+        if engine is not None:
+            engine.sweep()
         restored = put_back(
             backup,
             engine,
@@ -149,6 +145,7 @@ def undo(
             caller=who.text,
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
+            contexts=Contexts,
         )
     for line in wording_backup.done(backup, restored):
         terminal.say(line)
@@ -173,7 +170,7 @@ def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[
         old, equals, new = one.rpartition("=")
         if not equals and len(chosen) != 1:
             raise click.UsageError(
-                f"--as {new}: {backup.id} holds {wording.count(len(chosen), 'volume')}; say which "
+                f"--as {new}: {backup.id} holds {wording.count(len(chosen), 'part')}; say which "
                 f"with --volume, or --as {chosen[0]}={new}"
             )
         rename[_full_name(backup, old) if equals else chosen[0]] = new
@@ -181,18 +178,23 @@ def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[
 
 
 @contextlib.contextmanager
-def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Iterator[Engine]:
-    """The engine a backup goes to: the one given, else the one it comes from, told by its id.
+def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Iterator[Engine | None]:
+    """The engine a backup goes to: the one given, else the one it comes from, told by its id; None
+    for one that is of no engine.
 
     That one is looked for where the command went, where the backup says it was, and where docker
     would go now. Where none of these is it, backup/undo.py says so.
     """
     from safedocker.edge.engine import Engine
 
+    origin = backup.engine
+    if origin is None:
+        yield None
+        return
     faults: list[NoEngine] = []
     reached: Engine | None = None
     try:
-        for address in _addresses(backup, given, any_engine, faults):
+        for address in _addresses(backup, origin.host, given, any_engine, faults):
             try:
                 engine = Engine(address)
             except NoEngine as fault:
@@ -201,7 +203,7 @@ def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Itera
             if reached is not None:
                 reached.close()
             reached = engine
-            if engine.identity.id == backup.engine.id:
+            if engine.identity.id == origin.id:
                 break
         if reached is None:
             raise faults[0]
@@ -212,14 +214,14 @@ def _engine(backup: Backup, given: Mapping[str, str], any_engine: bool) -> Itera
 
 
 def _addresses(
-    backup: Backup, given: Mapping[str, str], any_engine: bool, faults: list[NoEngine]
+    backup: Backup, host: str, given: Mapping[str, str], any_engine: bool, faults: list[NoEngine]
 ) -> Iterator[Address]:
     from safedocker.edge import address
 
     wanted: list[Mapping[str, str]] = [given]
     if not given and not any_engine:
         command = _command(backup)
-        wanted = [dict(command.globals) if command else {}, {"host": backup.engine.host}, {}]
+        wanted = [dict(command.globals) if command else {}, {"host": host}, {}]
     tried = []
     for options in wanted:
         try:
@@ -268,7 +270,7 @@ def backups(as_json: bool) -> None:
             str(Bytes(one.data_bytes)),
             ", ".join(wording_backup.held(part) for part in one.parts),
             one.project or "-",
-            one.engine.name or one.engine.host,
+            (one.engine.name or one.engine.host) if one.engine else "-",
             _state(store, one),
         )
         for one in listing.backups
@@ -361,102 +363,22 @@ def explain(as_json: bool, words: tuple[str, ...]) -> None:
 
     safedocker explain -- docker compose down -v
     """
+    from safedocker import explain as explained
+
     program = os.path.basename(words[0])
     if program not in PROGRAMS:
         raise click.UsageError(f"{words[0]} is neither docker nor docker-compose")
-    found = _explained(program, list(words[1:]))
+    found = explained.explain(program, words[1:], can_ask=terminal.Terminal().can_ask)
     if as_json:
-        terminal.say(json.dumps(_as_json(found), indent=1))
+        terminal.say(json.dumps(explained.as_json(found), indent=1))
     else:
-        _tell_explained(found)
+        explained.tell(found)
 
 
-@dataclass(frozen=True)
-class _Explained:
-    """What there is to say of a command, as far as it could be found out."""
-
-    command: Command
-    who: Caller
-    form: forms.Form | None = None
-    plan: Plan | None = None
-    decision: Decision | None = None
-    fault: SafedockerError | None = None  # what it would end with before any decision
-    at_once: str = ""  # why it would run at once
+# doctor
 
 
-def _explained(program: str, words: list[str]) -> _Explained:
-    """Walk as shim.py does, up to the decision."""
-    from safedocker import survey
-    from safedocker.edge.engine import Engine
-    from safedocker.policy import decide, load
-
-    who = decide.caller(os.environ, terminal.Terminal().can_ask, process.parent_command())
-    readings = parse(program, words)
-    command = next((one for one in readings if forms.match(one)), readings[0])
-    found = _Explained(command, who, forms.match(command))
-    if found.form is None:
-        return replace(found, at_once=_harmless(command))
-    try:
-        settled = shim.settle(shim.Call(program, process.find_real(program, "", ""), words))
-        if settled is None:
-            return replace(found, at_once="the client on this machine reads it as harmless")
-        found = replace(found, command=settled.command, form=settled.form)
-        policy = load.load(os.environ)
-        with Engine(shim.address_of(settled)) as engine:
-            plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
-        return replace(found, plan=plan, decision=decide.decide(plan, policy, who))
-    except WouldFail:
-        return replace(found, at_once="the real command would fail before it removes anything")
-    except SafedockerError as fault:
-        return replace(found, fault=fault)
-
-
-def _harmless(command: Command) -> str:
-    if command.error:
-        return f"its client would refuse it: {command.error}"
-    if command.helps:
-        return "it shows help or a version"
-    return "no form matched"
-
-
-def _tell_explained(found: _Explained) -> None:
-    if found.plan is not None and found.decision is not None:
-        terminal.show(found.plan, caller=found.who)
-        terminal.say(f"decision: {found.decision.action.value} ({found.decision.because})")
-        if found.decision.action.value == "refuse":
-            terminal.say(wording.ways_on(found.plan, found.decision.rule))
-    elif found.fault is not None and found.form is not None:
-        terminal.say(f"{wording.command_line(found.command)} {found.form.sentence}")
-        terminal.say(f"what it would delete can't be told: {found.fault.message}")
-        terminal.say(found.fault.hint)
-        terminal.say(f"decision: none; it would end with exit code {int(found.fault.exit_code)}")
-    else:
-        terminal.say(f"{found.at_once}: it would run at once")
-        terminal.say(f"read as: {' '.join((found.command.program, *found.command.path))}")
-    for doubt in found.command.doubts:
-        terminal.say(f"in doubt: {doubt}")
-    terminal.say("nothing was run")
-
-
-def _as_json(found: _Explained) -> dict[str, object]:
-    plan, decision, fault = found.plan, found.decision, found.fault
-    return {
-        "explain": 1,
-        "command": wording.command_line(found.command),
-        "path": list(found.command.path),
-        "doubts": list(found.command.doubts),
-        "form": found.form.name if found.form else None,
-        "runs_at_once": found.at_once or None,
-        "plan": wording.as_json(plan) if plan else None,
-        "decision": decision
-        and {
-            "action": decision.action.value,
-            "because": decision.because,
-            "rule": decision.rule,
-        },
-        "error": fault
-        and {"message": fault.message, "hint": fault.hint, "exit_code": int(fault.exit_code)},
-    }
+commands.add_command(doctor.doctor)
 
 
 # install, uninstall

@@ -52,7 +52,7 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     if any(look([bind.source for bind in told.needs], engine).values()):
         raise WouldFail("a source of --mount is not there")
     _check_command(settled, engine, facts)
-    return _described(facts, engine)
+    return described(facts, engine)
 
 
 def of_containers(settled: Settled, engine: Engine, facts: Facts) -> Facts:
@@ -81,7 +81,7 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     paths = tuple(path for one in inspected for path in one.binds)
     facts = replace(facts, paths=paths, missing=missing)
     if any(gone is not False for gone in missing.values()):
-        return _described(facts, engine)
+        return described(facts, engine)
     follow = command.on("follow-link")
     for one in inspected:
         facts = copying.overwritten(source, destination, one, engine, facts, follow=follow)
@@ -121,7 +121,7 @@ def _of_each(containers: Iterable[Container], engine: Engine, facts: Facts) -> F
         there = engine.host.networks()
         each = [one for one in each if engine.host.networks_of(one.id) <= there]
     paths = tuple(path for one in each for path in one.binds)
-    return _described(replace(facts, paths=paths, missing=missing), engine)
+    return described(replace(facts, paths=paths, missing=missing), engine)
 
 
 def look(sources: Iterable[str], engine: Engine) -> dict[str, bool | None]:
@@ -221,7 +221,7 @@ def _rehearse(settled: Settled, engine: Engine) -> None:
         raise WouldFail(said.err.strip())
 
 
-def _described(facts: Facts, engine: Engine) -> Facts:
+def described(facts: Facts, engine: Engine) -> Facts:
     """The facts with what helps a person to see what was meant by a path that is missing."""
     files: dict[str, dict[str, bool]] = {}
     wanted: dict[str, list[str]] = {}
@@ -274,5 +274,5 @@ def make(source: str, *, file: bool) -> None:
 
 
 def _major(facts: Facts) -> int:
-    number = facts.engine.version.partition(".")[0]
+    number = facts.engine.version.partition(".")[0] if facts.engine else ""
     return int(number) if number.isdecimal() else MOUNTS_FIRST

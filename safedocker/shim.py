@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
     from safedocker.backup.store import Backup, FolderStore
     from safedocker.edge.address import Address
+    from safedocker.edge.batch import Parent, Turn
     from safedocker.edge.clients import RealClient
     from safedocker.edge.engine import Engine
-    from safedocker.edge.terminal import Answer, Terminal
+    from safedocker.edge.terminal import Terminal
     from safedocker.loss.plan import Plan
     from safedocker.policy.decide import Decision
-    from safedocker.policy.options import Caller, Policy
+    from safedocker.policy.options import Answer, Caller, Policy
 
 ROUNDS = 3  # how often a plan may grow between the question and exec
 
@@ -59,11 +60,13 @@ class Room(NamedTuple):
     """What the steps after the match work with."""
 
     settled: Settled
-    engine: Engine
+    engine: Engine | None  # None: the form needs none
     store: FolderStore
     terminal: Terminal
     policy: Policy
     who: Caller
+    turn: Turn
+    parent: Parent | None  # whose other commands an answer may hold for
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -122,7 +125,7 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or settled.form.reach.replaceable or _refused_by_itself(settled):
+    if settled is None or settled.form.reach.replaceable or refused_by_itself(settled):
         process.become(call.real, call.words)
     try:
         room = enter(settled)
@@ -136,13 +139,18 @@ def walk(call: Call) -> NoReturn:
         taken: tuple[Backup, ...] = ()
         try:
             taken = guard(room)
-            room.engine.close()
+            _hang_up(room)
             _settle(taken, room)
             process.become(call.real, call.words)
         except BaseException:
             _start_again(taken, room)
-            room.engine.close()
+            _hang_up(room)
             raise
+
+
+def _hang_up(room: Room) -> None:
+    if room.engine is not None:
+        room.engine.close()
 
 
 def settle(call: Call) -> Settled | None:
@@ -163,10 +171,15 @@ def settle(call: Call) -> Settled | None:
     return None
 
 
-def _refused_by_itself(settled: Settled) -> bool:
-    """Will the real client ask on a stdin that is at its end? It takes that for No."""
+def refused_by_itself(settled: Settled) -> bool:
+    """Does stdin answer No to what the real client will ask? Then nothing goes."""
     asks = settled.form.asks
-    return bool(asks) and not settled.command.on(asks) and not process.stdin_can_answer()
+    if not asks or settled.command.on(asks):
+        return False
+    from safedocker.edge import stdin
+
+    yes = stdin.yes(settled.command.path, settled.versions.compose)
+    return stdin.says(yes) is stdin.Says.NO
 
 
 def _passes_unseen(settled: Settled) -> bool:
@@ -185,18 +198,27 @@ def enter(settled: Settled) -> Room:
     import pathlib
 
     from safedocker.backup.store import FolderStore
-    from safedocker.edge.engine import Engine
+    from safedocker.edge import batch
     from safedocker.edge.terminal import Terminal
     from safedocker.policy import decide, load
 
     policy = load.load(os.environ)
     terminal = Terminal()
     who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
-    engine = Engine(address_of(settled))
+    engine = connect(settled)
     store = FolderStore(pathlib.Path(process.backups_folder()))
     for interrupted in store.sweep():
         terminal.interrupted_backup(interrupted)
-    return Room(settled, engine, store, terminal, policy, who)
+    turn = batch.Turn(pathlib.Path(process.state_folder()))
+    parent = batch.parent(who.parent) if who.can_be_asked else None
+    return Room(settled, engine, store, terminal, policy, who, turn, parent)
+
+
+def connect(settled: Settled) -> Engine | None:
+    """The engine that the command addresses; None for a form that needs none."""
+    from safedocker.edge.engine import Engine
+
+    return Engine(address_of(settled)) if settled.form.reach.needs_engine else None
 
 
 def address_of(settled: Settled) -> Address:
@@ -218,17 +240,21 @@ def guard(room: Room) -> tuple[Backup, ...]:
     when it may not run.
     """
     from safedocker import survey
-    from safedocker.policy import decide
+    from safedocker.policy.decide import Action
 
     taken: tuple[Backup, ...] = ()
     plan = None
     try:
         plan = survey.survey(room.settled, room.engine)
         for _ in range(ROUNDS):
-            weigh = decide.wants_weight(room.policy, room.who)
-            plan = survey.look_inside(plan, room.engine, weigh=weigh)
-            decision = decide_on(plan, room)
-            backup = act(plan, decision, room)
+            plan, decision = decide_on(plan, room)
+            if decision.action is Action.ASK and room.turn.take():
+                plan = None  # another question was answered meanwhile: what holds now?
+                plan, decision = decide_on(survey.survey(room.settled, room.engine), room)
+            try:
+                backup = act(plan, decision, room)
+            finally:
+                room.turn.end()
             if backup is not None:
                 taken += (backup,)
             again = survey.survey(room.settled, room.engine)
@@ -257,7 +283,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
 def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
     """Undo the backups' stop, as the command does not run. Where that fails, say what to type."""
     stopped = [container for backup in taken for container in backup.stopped]
-    if not stopped:
+    if not stopped or room.engine is None:
         return
     try:
         room.engine.start([container.id for container in stopped])
@@ -284,11 +310,14 @@ def _grown(before: Plan, after: Plan) -> bool:
     return reach.grown(before, after)
 
 
-def decide_on(plan: Plan, room: Room) -> Decision:
-    """Step 3."""
+def decide_on(plan: Plan, room: Room) -> tuple[Plan, Decision]:
+    """Step 3, and the plan with what a look inside saw."""
+    from safedocker import survey
     from safedocker.policy import decide
 
-    return decide.decide(plan, room.policy, room.who)
+    weigh = decide.wants_weight(room.policy, room.who)
+    plan = survey.look_inside(plan, room.engine, weigh=weigh)
+    return plan, decide.decide(plan, room.policy, room.who)
 
 
 def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
@@ -321,31 +350,33 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
         case Action.BACK_UP:
             return _back_up(plan, decision, room)
         case Action.ASK:
-            return _answered(
-                room.terminal.ask(plan, decision, caller=room.who), plan, decision, room
-            )
+            from safedocker import asking
+
+            return _answered(*asking.ask(plan, decision, room), plan, decision, room)
         case _:
             return assert_never(decision.action)
 
 
-def _answered(answer: Answer, plan: Plan, decision: Decision, room: Room) -> Backup | None:
+def _answered(
+    answer: Answer, answered: str, plan: Plan, decision: Decision, room: Room
+) -> Backup | None:
     """What the person chose, done."""
     from typing import assert_never
 
-    from safedocker.edge.terminal import Answer
+    from safedocker.policy.options import Answer
 
     match answer:
         case Answer.BACK_UP:
-            return _back_up(plan, decision, room)
+            return _back_up(plan, decision, room, answered)
         case Answer.WITHOUT:
-            _audit(plan, decision, room, "without a backup")
+            _audit(plan, decision, room, "without a backup", answered=answered)
             return None
         case Answer.MAKE:
             _make_paths(plan)
-            _audit(plan, decision, room, "paths made")
+            _audit(plan, decision, room, "paths made", answered=answered)
             return None
         case Answer.CANCEL:
-            _audit(plan, decision, room, "cancelled")
+            _audit(plan, decision, room, "cancelled", answered=answered)
             raise Refused("cancelled: nothing was removed")
         case _:
             return assert_never(answer)
@@ -366,14 +397,16 @@ def _make_paths(plan: Plan) -> None:
                 ) from fault
 
 
-def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
+def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = None) -> Backup:
     import datetime
 
     from safedocker.backup import take
+    from safedocker.edge.contexts import Contexts
     from safedocker.policy.decide import Action
 
-    room.engine.sweep()
-    with room.terminal.progress() as progress:
+    if room.engine is not None:
+        room.engine.sweep()
+    with room.terminal.progress(shown=room.turn.take_if_free()) as progress:
         backup = take.take(
             plan,
             decision.protected,
@@ -385,9 +418,10 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
             progress=progress,
             now=datetime.datetime.now(datetime.UTC),
             stop=decision.action is not Action.RECORD,
+            contexts=Contexts,
         )
     try:
-        _audit(plan, decision, room, "backed up", backup.id)
+        _audit(plan, decision, room, "backed up", backup.id, answered)
     except BaseException:
         _start_again((backup,), room)
         raise
@@ -397,7 +431,12 @@ def _back_up(plan: Plan, decision: Decision, room: Room) -> Backup:
 
 
 def _audit(
-    plan: Plan, decision: Decision, room: Room, outcome: str, backup: str | None = None
+    plan: Plan,
+    decision: Decision,
+    room: Room,
+    outcome: str,
+    backup: str | None = None,
+    answered: str | None = None,
 ) -> None:
     import datetime
     import pathlib
@@ -424,6 +463,7 @@ def _audit(
             "rule": decision.rule,
             "because": decision.because,
             "outcome": outcome,
+            "answered": answered,
             "backup": backup,
             "caller": room.who.kind.value,
             "caller_mark": room.who.mark,

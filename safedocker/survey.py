@@ -9,9 +9,9 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import hostpaths
-from safedocker.edge import clients
-from safedocker.loss import compose, reach
+from safedocker import composing, hostpaths
+from safedocker.edge import clients, contexts
+from safedocker.loss import compose, operands, reach, swarm
 from safedocker.loss.facts import Facts
 from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 3.0  # how long the preview may look into volumes, and as long into layers
 
 
-def survey(settled: Settled, engine: Engine) -> Plan:
-    """Given a command under a form, return what it would take as things stand.
+def survey(settled: Settled, engine: Engine | None) -> Plan:
+    """Given a command under a form, return what it would take as things stand. `engine` is None
+    for a form that needs none.
 
     Raise WouldFail where the real command would fail by itself, NoEngine where the engine can't
     say.
     """
+    if engine is None:
+        return reach.reach(settled.command, settled.form, _without_engine(settled))
     plan = _survey_once(settled, engine)
     if plan.disputes:  # perhaps a container went between two questions: only a lasting one counts
         plan = _survey_once(settled, engine)
@@ -45,11 +48,20 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     facts = replace(facts, containers=inspected)
     if form.reach is Reach.HOST_PATHS_OF_CONTAINERS:
         facts = hostpaths.of_containers(settled, engine, facts)
+    if form.reach is Reach.PROJECT_UP:
+        facts = composing.with_paths(settled, engine, facts)
     plan = reach.reach(command, form, facts)
-    if any(loss.used_by for loss in plan.volumes):
+    if form.reach.prunes or any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
         plan = replace(plan, disputes=reach.disputes(plan, facts))
     return plan
+
+
+def _without_engine(settled: Settled) -> Facts:
+    """What the client's configuration says, of the contexts that the command names."""
+    command, docker = settled.command, settled.versions.docker
+    named = contexts.named(command.operands, dict(command.globals), os.environ, docker)
+    return Facts(None, (0, 0), {}, (), docker=docker, contexts=named)
 
 
 def _of_engine(settled: Settled, engine: Engine) -> Facts:
@@ -78,13 +90,20 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
             facts = replace(facts, api=(0, 0), gaps=(*facts.gaps, gap))
         else:
             facts = replace(facts, api=api)
+    if swarm.concerns(command, form, versions.docker):
+        facts = replace(facts, swarm=engine.swarm())
+    targets = operands.targets(command, versions.docker)
+    if any(target.collection == "plugins" for target in targets):
+        facts = replace(facts, plugins=engine.plugins())
+    if form.reach.replaceable or command.path == ("system", "prune"):
+        facts = replace(facts, images=engine.images())
     if form.reach is Reach.HOST_PATHS:
         facts = hostpaths.of_run(settled, engine, facts)
     if form.reach is Reach.OVERWRITTEN:
         facts = hostpaths.of_copy(settled, engine, facts)
-    if form.reach.replaceable or command.path == ("system", "prune"):
-        facts = replace(facts, images=engine.images())
-    if form.reach.of_compose:
+    if form.reach in {Reach.PROJECT_UP, Reach.PROJECT_ENDED}:
+        facts = composing.of_compose(settled, engine, facts)
+    elif form.reach.of_compose:
         model = client.model(command, versions, compose.rehearsal(command, versions))
         facts = replace(facts, model=model)
         if model is None:
@@ -92,11 +111,13 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     return facts
 
 
-def look_inside(plan: Plan, engine: Engine, *, weigh: bool) -> Plan:
+def look_inside(plan: Plan, engine: Engine | None, *, weigh: bool) -> Plan:
     """The plan with sizes and contents, as far as they can be seen in LOOK_SECONDS.
 
     `weigh`: also what containers hold outside their volumes, and what they leave behind.
     """
+    if engine is None:
+        return plan
     kinds = {Kind.NAMED_VOLUME, Kind.ANONYMOUS_VOLUME} | (
         {Kind.DETACHED_VOLUME} if weigh else set()
     )

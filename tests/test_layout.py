@@ -24,9 +24,12 @@ ALLOWED = {
     "errors": set[str](),
     "__init__": set[str](),
 }
-EVERYWHERE = {"shim", "survey", "hostpaths", "copying", "cli", "install", "__main__"}
+EVERYWHERE = {
+    *("shim", "survey", "hostpaths", "copying", "composing", "asking"),
+    *("cli", "explain", "doctor", "install", "__main__"),
+}
 
-PURE = ("command/", "loss/", "policy/decide.py", "policy/options.py")
+PURE = ("command/", "loss/", "policy/batch.py", "policy/decide.py", "policy/options.py")
 IMPURE_IMPORTS = {
     *("io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"),
 }
@@ -48,7 +51,11 @@ ONLY_IMPORTERS = {
 }
 
 MOST_LINES = 500
-LONG_TABLES = {"command/grammar.py", "command/compose_grammar.py"}  # data, not code
+LONG_TABLES = {
+    "command/grammar.py",
+    "command/compose_grammar.py",
+    "loss/forms.py",
+}  # data, not code
 EMPTY_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}
 
 

@@ -17,7 +17,8 @@ from safedocker.backup.inventory import Inventory
 from safedocker.errors import SafedockerError
 from safedocker.loss.plan import Kind
 
-VERSION = 1
+VERSION = 2
+FIRST = 1  # the version of those that hold volumes alone, and name their engine
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
 _FILE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -29,6 +30,7 @@ class Consistency(enum.Enum):
     COLD_KILLED = "cold-killed"
     PAUSED = "paused"
     LIVE = "live"
+    RECORD = "record"
     DEFINITION = "definition"
 
     @property
@@ -41,6 +43,7 @@ _SENTENCES = {
     Consistency.COLD_CLEAN: "cold: nobody was running with it while it was copied",
     Consistency.COLD_KILLED: "cold, but a container had to be killed: as after a power cut",
     Consistency.PAUSED: "paused: nothing was written meanwhile; as after a power cut",
+    Consistency.RECORD: "whole: it can be read in one piece",
     Consistency.LIVE: "live: a container kept running with it, the copy may be torn",
     Consistency.DEFINITION: "definition only: the data lies elsewhere and is not removed",
 }
@@ -89,7 +92,8 @@ class Stored:
 
 @dataclass(frozen=True)
 class Part:
-    """One volume in a backup. `file` and `inventory` are None where only the definition is kept."""
+    """One thing in a backup: a volume, or what is kept as a record. `inventory` is None for a
+    record; both it and `file` where only a volume's definition is kept."""
 
     kind: Kind
     name: str
@@ -98,7 +102,7 @@ class Part:
     labels: Mapping[str, str]
     used_by: tuple[Use, ...]
     content: str  # "PostgreSQL 15", "files", "" where nobody looked
-    way: str  # a row of ways.WAYS
+    way: str  # a row of ways.WAYS, or of records.RECORDS
     file: Stored | None
     inventory: Inventory | None
     consistency: Consistency
@@ -142,7 +146,7 @@ class Backup:
     argv: tuple[str, ...]  # undecodable bytes as surrogates, as sys.argv has them
     cwd: str
     caller: str
-    engine: Origin
+    engine: Origin | None  # None: what it holds is of no engine
     form: str
     project: str | None
     stopped: tuple[StoppedContainer, ...]
@@ -156,12 +160,25 @@ class Backup:
     @property
     def data_bytes(self) -> int:
         """What the parts hold, unpacked."""
-        return sum(part.inventory.bytes for part in self.parts if part.inventory)
+        return sum(
+            part.inventory.bytes if part.inventory else part.file.bytes
+            for part in self.parts
+            if part.file
+        )
+
+    @property
+    def version(self) -> int:
+        """The version of its manifest: the lowest that can tell it."""
+        only_volumes = all(part.kind.is_volume for part in self.parts)
+        known = {Consistency.PAUSED, Consistency.RECORD}.isdisjoint(
+            part.consistency for part in self.parts
+        )
+        return FIRST if self.engine and only_volumes and known else VERSION
 
 
 def dump(backup: Backup) -> bytes:
     """Write a manifest: ASCII JSON; `load` gives the same Backup back."""
-    body = {"manifest": VERSION, **asdict(backup)}
+    body = {"manifest": backup.version, **asdict(backup)}
     return json.dumps(body, indent=1, default=_plain).encode("ascii") + b"\n"
 
 
@@ -191,12 +208,12 @@ def load(text: bytes, where: str) -> Backup:
             f"{where} was written by a newer safedocker (manifest {version})",
             "update safedocker to use this backup",
         )
-    if version != VERSION:
+    if version < FIRST:
         raise _damaged(where, f"manifest {version} is not known")
     id_ = top.text("id")
     if not ID.fullmatch(id_):
         raise _damaged(where, f"{id_!r} is not an ID")
-    origin = top.object("engine")
+    origin = top.maybe_object("engine")
     return Backup(
         id=id_,
         taken_at=top.time("taken_at"),
@@ -205,7 +222,9 @@ def load(text: bytes, where: str) -> Backup:
         argv=top.texts("argv"),
         cwd=top.text("cwd"),
         caller=top.text("caller"),
-        engine=Origin(
+        engine=None
+        if origin is None
+        else Origin(
             name=origin.text("name"),
             id=origin.text("id"),
             host=origin.text("host"),
@@ -224,10 +243,11 @@ def load(text: bytes, where: str) -> Backup:
 def _part(one: _Object) -> Part:
     file = one.maybe_object("file")
     inventory = one.maybe_object("inventory")
-    if (file is None) != (inventory is None):
+    kind = one.choice("kind", Kind)
+    if kind.is_volume and (file is None) != (inventory is None):
         raise _damaged(one.where, "a part has a file or an inventory, but not both")
     return Part(
-        kind=one.choice("kind", Kind),
+        kind=kind,
         name=one.text("name"),
         driver=one.text("driver"),
         options=one.map("options"),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import zstandard
 
 import safedocker
-from safedocker.backup import ways
+from safedocker.backup import layers, records, ways
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -26,11 +26,12 @@ from safedocker.backup.manifest import (
     StoppedContainer,
     Use,
 )
+from safedocker.backup.records import OpenContexts, Places
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER, Bytes, Container, Volume
-from safedocker.loss.plan import Loss, Plan
+from safedocker.loss.plan import Kind, Loss, Plan
 
 RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
 _COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
@@ -72,7 +73,7 @@ class Calm:
 def take(
     plan: Plan,
     losses: tuple[Loss, ...],
-    engine: Engine,
+    engine: Engine | None,
     store: FolderStore,
     *,
     argv: Sequence[str],
@@ -82,6 +83,7 @@ def take(
     now: datetime.datetime,
     stop: bool = True,
     reserve: int = RESERVE,
+    contexts: OpenContexts | None = None,
 ) -> Backup:
     """Back up `losses` of the plan; return it once it is verified and committed.
 
@@ -89,26 +91,29 @@ def take(
     (`backup.stopped`). When anything fails they run again, the draft is gone, and NoBackup is
     raised; Interrupted and KeyboardInterrupt pass through as they are. Without `stop` nobody is
     stopped: for volumes that are empty, and what can be made again from its definition. `now` is
-    UTC, `reserve` bytes that stay free.
+    UTC, `reserve` bytes that stay free. `engine` is None, and `contexts` opens a folder of
+    configuration, where it is contexts that go.
     """
     occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project)
     calm = Calm(plan.stops, plan.pauses) if stop else None
-    return keep(losses, calm, engine, store, occasion, progress, now, reserve)
+    return keep(losses, calm, engine, store, occasion, progress, now, reserve, contexts)
 
 
 def keep(
     losses: tuple[Loss, ...],
     calm: Calm | None,
-    engine: Engine,
+    engine: Engine | None,
     store: FolderStore,
     occasion: Occasion,
     progress: Progress,
     now: datetime.datetime,
     reserve: int = RESERVE,
+    contexts: OpenContexts | None = None,
 ) -> Backup:
     """As `take`, for losses that no plan names; `calm` None: whoever runs with them may go on."""
+    places = Places(engine, contexts)
     try:
-        return _Taking(losses, calm, engine, store, occasion, progress, now, reserve).run()
+        return _Taking(losses, calm, places, store, occasion, progress, now, reserve).run()
     except (NoBackup, Interrupted):
         raise
     except SafedockerError as fault:
@@ -135,7 +140,7 @@ class _Taking:
         self,
         losses: tuple[Loss, ...],
         calm: Calm | None,
-        engine: Engine,
+        places: Places,
         store: FolderStore,
         occasion: Occasion,
         progress: Progress,
@@ -143,25 +148,35 @@ class _Taking:
         reserve: int,
     ) -> None:
         self._losses = losses
+        self._volumes = tuple(loss for loss in losses if loss.kind.is_volume)
+        self._layers = tuple(loss for loss in losses if loss.kind is Kind.LAYER)
         self._live = calm is None
         self._calm = calm or Calm()
-        self._engine = engine
+        self._places = places
         self._store = store
         self._occasion = occasion
         self._progress = progress
         self._now = now
         self._reserve = reserve
 
+    @property
+    def _engine(self) -> Engine:
+        if self._places.engine is None:
+            raise NoBackup("no engine was asked: nothing was removed", "type the command again")
+        return self._places.engine
+
     def run(self) -> Backup:
         """Do it. Raises more kinds than `keep` does, with everything put right before."""
         if not self._losses:
             raise NoBackup(
-                "there is no volume that could be backed up: nothing was removed",
+                "there is nothing that could be backed up: nothing was removed",
                 "see what is known of it: type `safedocker explain --` before the command",
             )
-        volumes, containers = self._engine.snapshot()
-        _check_there(self._losses, volumes)
-        running = tuple(one for one in containers if one.running)
+        asks = self._volumes or self._layers
+        volumes, containers = self._engine.snapshot() if asks else ({}, ())
+        _check_there(self._volumes, volumes)
+        layers.check_there(self._layers, containers)
+        running = tuple(one for one in containers if one.running and self._concerns(one))
         stopping = tuple(
             StoppedContainer(one.id, one.name, paused=one.id in self._calm.pause)
             for one in running
@@ -191,7 +206,7 @@ class _Taking:
         stopped = self._stop(draft, stopping)
         before = self._cold_volumes()
         kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
-        for number, loss in enumerate(self._losses, 1):
+        for number, loss in enumerate(self._volumes, 1):
             way = ways.choose(loss)
             kept.append((loss, way, self._keep_one(draft, loss, way, f"volume-{number}")))
         if not self._live and self._cold_volumes() != before:
@@ -200,7 +215,18 @@ class _Taking:
                 "stop whoever uses it, and type the command again",
             )
         checks = self._cross_check([(loss, one) for loss, _way, one in kept])
-        identity = self._engine.identity
+        told = tuple(
+            records.take(row, loss, self._places, draft, f"{loss.kind.value}-{number}")
+            for number, loss in enumerate(self._losses, 1)
+            if (row := records.way_of(loss.kind)) is not None
+        )
+        whole = []
+        for number, loss in enumerate(self._layers, 1):
+            own = [one for one in stopped if one.id == loss.id]
+            still = _how_still(own, "it did not run")
+            stem = f"container-{number}"
+            meter = self._copied(loss)
+            whole.append(layers.take(loss, self._engine, draft, stem, meter, still, ran=bool(own)))
         return Backup(
             id=draft.id,
             taken_at=self._now.astimezone(datetime.UTC),
@@ -209,15 +235,23 @@ class _Taking:
             argv=self._occasion.argv,
             cwd=self._occasion.cwd,
             caller=self._occasion.caller,
-            engine=Origin(identity.name, identity.id, identity.host, identity.version),
+            engine=_origin(self._places.engine),
             form=self._occasion.form,
             project=self._occasion.project,
             stopped=stopping,
             parts=tuple(
                 _part(loss, before[loss.name], way, one, containers, stopped, checks[loss.name])
                 for loss, way, one in kept
-            ),
+            )
+            + tuple(whole)
+            + told,
         )
+
+    def _concerns(self, one: Container) -> bool:
+        """Does a container hold any of what is to be kept?"""
+        held = {loss.name for loss in self._volumes}
+        mounts = any(mount.volume in held for mount in one.mounts)
+        return mounts or any(loss.id == one.id for loss in self._layers)
 
     def _stop(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> tuple[Stopped, ...]:
         if not stopping:
@@ -228,14 +262,17 @@ class _Taking:
         paused = self._engine.pause(tuple(one.id for one in stopping if one.paused))
         return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
-    def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
+    def _copied(self, loss: Loss) -> ways.Meter:
         def copied(done: int) -> None:
             free = self._store.free_bytes()
             if free is not None and free < self._reserve:
                 raise OSError(errno.ENOSPC, "no room is left")
             self._progress(Stage.COPY, loss.name, done, loss.size)
 
-        kept = way.take(self._engine, loss.name, draft, stem, copied)
+        return copied
+
+    def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
+        kept = way.take(self._engine, loss.name, draft, stem, self._copied(loss))
         if kept.file is not None and kept.inventory is not None:
             total = kept.inventory.bytes
             ways.read_back(
@@ -252,12 +289,15 @@ class _Taking:
         Only between two of these may created_at be compared: up to 20.10 the engine takes it from
         the contents' own directory, so it moves while somebody writes. Source: moby#44719.
         """
+        if not self._volumes and not self._layers:
+            return {}
         volumes, containers = self._engine.snapshot()
-        _check_there(self._losses, volumes)
+        _check_there(self._volumes, volumes)
         if not self._live:
             paused = {one.id for one in containers if one.state == "paused"} & {*self._calm.pause}
-            _check_cold(self._losses, [c for c in containers if c.running and c.id not in paused])
-        return {loss.name: volumes[loss.name] for loss in self._losses}
+            still = [one for one in containers if one.running and one.id not in paused]
+            _check_cold(self._losses, still)
+        return {loss.name: volumes[loss.name] for loss in self._volumes}
 
     def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
         """Compare with the engine's own count: it leaves files that it can't read out of an
@@ -288,7 +328,7 @@ class _Taking:
 
     def _check_room(self) -> None:
         free = self._store.free_bytes()
-        need = _need(self._losses, self._engine) // 2 + self._reserve
+        need = _need(self._volumes + self._layers, self._places.engine) // 2 + self._reserve
         if free is not None and free < need:
             raise NoBackup(
                 f"the backup needs about {Bytes(need)} in {self._store.where}, where "
@@ -309,6 +349,13 @@ class _Taking:
         with contextlib.suppress(OSError):  # the next sweep removes what is left
             draft.discard()
         return ""
+
+
+def _origin(engine: Engine | None) -> Origin | None:
+    if engine is None:
+        return None
+    identity = engine.identity
+    return Origin(identity.name, identity.id, identity.host, identity.version)
 
 
 def _part(
@@ -359,12 +406,16 @@ def _consistency(
     if live:
         return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
     ids = {one.id for one in users(loss.name, containers)}
-    own = [one for one in stopped if one.id in ids]
+    return _how_still([one for one in stopped if one.id in ids], "no container was running with it")
+
+
+def _how_still(own: Sequence[Stopped], idle: str) -> tuple[Consistency, str]:
+    """The grade of a copy by how those that could write were kept from it."""
     paused = [one.name for one in own if one.paused]
     if paused:
         return Consistency.PAUSED, f"paused: {', '.join(paused)}"
     if not own:
-        return Consistency.COLD_CLEAN, "no container was running with it"
+        return Consistency.COLD_CLEAN, idle
     how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
     killed = [one.name for one in own if not one.clean]
     if killed:
@@ -393,20 +444,23 @@ def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
 def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
     for loss in losses:
         live = users(loss.name, running)
+        if loss.kind is Kind.LAYER:
+            live = tuple(one for one in running if one.id == loss.id)
         if live:
             names = " ".join(one.name for one in live)
+            what = f"with the volume {loss.name}" if loss.kind.is_volume else "still"
             raise NoBackup(
-                f"{', '.join(one.name for one in live)} runs with the volume {loss.name}, and a "
+                f"{', '.join(one.name for one in live)} runs {what}, and a "
                 "copy of data in use may be torn: nothing was removed",
                 f"stop it first: docker stop {names}",
             )
 
 
-def _need(losses: Iterable[Loss], engine: Engine) -> int:
+def _need(losses: Iterable[Loss], engine: Engine | None) -> int:
     """Return what the contents to be copied come to, in bytes, as far as it is known."""
     copied = [loss for loss in losses if ways.choose(loss).stores]
-    unknown = tuple(loss.name for loss in copied if loss.size is None)
-    counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown else {}
+    unknown = tuple(loss.name for loss in copied if loss.size is None and loss.kind.is_volume)
+    counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown and engine else {}
     return sum(
         counted.get(loss.name, loss.at_least) if loss.size is None else loss.size for loss in copied
     )

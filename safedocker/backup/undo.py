@@ -1,4 +1,4 @@
-"""Puts a backup back: every check for every volume first, then write, read back and compare.
+"""Puts a backup back: every check for every part first, then write, read back and compare.
 
 An undo that was killed can be run again: the restore journal tells its own half-written volume
 from a stranger's. How contents are written is ways.py's.
@@ -12,19 +12,20 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from safedocker.backup import ways
+from safedocker.backup import layers, records, ways
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
+from safedocker.backup.records import OpenContexts, Places, RecordWay
 from safedocker.backup.store import FolderStore, Restore
 from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, keep, users
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
-from safedocker.loss.plan import Loss
+from safedocker.loss.plan import Kind, Loss
 
 
 class Step(enum.Enum):
-    """What has to be done to a volume."""
+    """What has to be done to a volume, or to what is kept as a record."""
 
     CREATE = "created"
     FILL = "filled"  # there, empty, and defined as it was
@@ -34,8 +35,8 @@ class Step(enum.Enum):
 
 
 @dataclass(frozen=True)
-class RestoredVolume:
-    """One volume that holds again what the backup holds."""
+class RestoredPart:
+    """One part that is again as the backup holds it."""
 
     part: Part
     name: str  # other than the part's when it was renamed
@@ -46,9 +47,20 @@ class RestoredVolume:
 class Restored:
     """What an undo did. `saved` holds what was replaced; `notes` are sentences for the person."""
 
-    volumes: tuple[RestoredVolume, ...]
+    parts: tuple[RestoredPart, ...]
     saved: Backup | None
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A thing to be made again of its record, under a name; or that stands there already."""
+
+    way: RecordWay
+    part: Part
+    name: str
+    record: bytes
+    there: bool
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class _Target:
 
 def undo(
     backup: Backup,
-    engine: Engine,
+    engine: Engine | None,
     store: FolderStore,
     *,
     only: Sequence[str] = (),
@@ -76,8 +88,9 @@ def undo(
     progress: Progress,
     now: datetime.datetime,
     reserve: int = RESERVE,
+    contexts: OpenContexts | None = None,
 ) -> Restored:
-    """Put the volumes back, `only` those named in the backup, under the new names of `rename`.
+    """Put the parts back, `only` those named in the backup, under the new names of `rename`.
 
     `overwrite` lets volumes that hold data be replaced; what they hold is backed up first.
     `any_engine` lets the backup go onto another engine than its own. `now` is UTC.
@@ -85,39 +98,127 @@ def undo(
     when what is to be replaced can't be backed up; SafedockerError when a volume, written, does
     not compare equal. The backup stays in every case.
     """
-    if not any_engine:
+    if not any_engine and engine is not None:
         _check_engine(backup, engine.identity)
     parts = _select(backup, only)
     names = _names(backup, parts, dict(rename or {}))
+    places = Places(engine, contexts)
     with store.hold(backup.id):
-        for part in parts:
-            _check_part(backup, part, store, progress)
-        journal = _Journal(store, backup.id, engine.identity.id)
-        _volumes, containers = engine.snapshot()
-        targets = [
-            _target(backup, part, names[part.name], engine, containers, journal, overwrite)
+        kept = [
+            _record(backup, way, part, names[part.name], places, store)
             for part in parts
+            if (way := records.way_of(part.kind)) is not None
         ]
+        volumes = [part for part in parts if part.kind.is_volume]
+        journal = _Journal(store, backup.id, engine.identity.id if engine else "")
+        restored: list[RestoredPart] = []
         saved = None
-        replaced = tuple(
-            _as_loss(one.part, one.present)
-            for one in targets
-            if one.step is Step.REPLACE and one.present
-        )
-        if replaced:
+        whole = [part for part in parts if part.kind is Kind.LAYER]
+        if volumes or whole:
+            if engine is None:
+                raise SafedockerError("they go onto an engine", "name one with --host")
+            for part in (*volumes, *whole):
+                _check_part(backup, part, store, progress)
+            _volumes, containers = engine.snapshot()
+            back = {part.name: _is_back(part, names, containers, journal) for part in whole}
             occasion = Occasion(tuple(argv), cwd, caller, "undo", backup.project)
-            saved = keep(replaced, Calm(), engine, store, occasion, progress, now, reserve)
-        for target in targets:
-            try:
-                _restore(target, backup, engine, store, journal, progress)
-            except SafedockerError as fault:
-                raise _with_saved(fault, saved) from fault
-    volumes = tuple(RestoredVolume(one.part, one.name, one.step) for one in targets)
-    return Restored(volumes, saved, tuple(journal.notes))
+            targets = [
+                _target(backup, part, names[part.name], engine, containers, journal, overwrite)
+                for part in volumes
+            ]
+            saved = _save(targets, engine, store, occasion, progress, now, reserve)
+            for target in targets:
+                try:
+                    _restore(target, backup, engine, store, journal, progress)
+                except SafedockerError as fault:
+                    raise _with_saved(fault, saved) from fault
+                restored.append(RestoredPart(target.part, target.name, target.step))
+            for part in whole:
+                if not back[part.name]:
+                    _put_back_container(part, names[part.name], backup, engine, store, journal)
+                step = Step.NOTHING if back[part.name] else Step.CREATE
+                restored.append(RestoredPart(part, names[part.name], step))
+        for one in kept:
+            if not one.there:
+                records.put_back(one.way, one.part, one.name, one.record, places)
+            journal.write(_entry(one.part, one.name), done=True)
+            step = Step.NOTHING if one.there else Step.CREATE
+            restored.append(RestoredPart(one.part, one.name, step))
+    return Restored(tuple(restored), saved, tuple(journal.notes))
+
+
+def _is_back(
+    part: Part, names: Mapping[str, str], containers: Iterable[Container], journal: _Journal
+) -> bool:
+    name = names[part.name]
+    return layers.is_there(name, containers, ours=journal.knows(_entry(part, name)))
+
+
+def _entry(part: Part, name: str) -> str:
+    """How the journal calls what is no volume."""
+    return f"{part.kind.value} {name}"
+
+
+def _put_back_container(
+    part: Part,
+    name: str,
+    backup: Backup,
+    engine: Engine,
+    store: FolderStore,
+    journal: _Journal,
+) -> None:
+    if part.file is None:
+        raise _damaged(backup, SafedockerError(f"{part.name} has no file"))
+    file = part.file.name
+    journal.write(_entry(part, name), done=False)
+    journal.notes += layers.put_back(name, lambda: store.open(backup.id, file), engine)
+    journal.write(_entry(part, name), done=True)
+
+
+def _record(
+    backup: Backup, way: RecordWay, part: Part, name: str, places: Places, store: FolderStore
+) -> _Record:
+    """A part's record, checked, under its name; and whether that stands there already."""
+    if part.file is None:
+        raise SafedockerError(
+            f"the backup {backup.id} has no record of the {part.kind.value} {part.name}: nothing "
+            "was changed",
+            "put the rest back: --volume names what",
+        )
+    try:
+        record = records.read_back(store.open(backup.id, part.file.name), part.file)
+    except OSError as fault:
+        raise _unreadable(backup, part.file.name, fault) from fault
+    except SafedockerError as fault:
+        raise _damaged(backup, fault) from fault
+    record = records.named(way, record, name)
+    return _Record(way, part, name, record, records.is_there(way, part, name, record, places))
+
+
+def _save(
+    targets: Iterable[_Target],
+    engine: Engine,
+    store: FolderStore,
+    occasion: Occasion,
+    progress: Progress,
+    now: datetime.datetime,
+    reserve: int,
+) -> Backup | None:
+    """Back up what is about to be replaced."""
+    replaced = tuple(
+        _as_loss(one.part, one.present)
+        for one in targets
+        if one.step is Step.REPLACE and one.present
+    )
+    if not replaced:
+        return None
+    return keep(replaced, Calm(), engine, store, occasion, progress, now, reserve)
 
 
 def _check_engine(backup: Backup, here: EngineIdentity) -> None:
     there = backup.engine
+    if there is None:
+        return
     # A proxy in front of the socket may hide the ID: then the address has to do.
     if (there.id or there.host) != (here.id or here.host):
         raise SafedockerError(
@@ -151,6 +252,10 @@ class _Journal:
         line = self._lines.get((self._engine, volume))
         return line is not None and not line.done
 
+    def knows(self, entry: str) -> bool:
+        """Has an undo of this backup put it back, or been about to?"""
+        return (self._engine, entry) in self._lines
+
     def write(self, volume: str, *, done: bool) -> None:
         """Put down a state. A store that can only be read is noted, and no reason to stop."""
         self._lines[self._engine, volume] = Restore(self._engine, volume, done)
@@ -180,38 +285,52 @@ def _names(backup: Backup, parts: Iterable[Part], rename: dict[str, str]) -> dic
     names = {part.name: rename.pop(part.name, part.name) for part in parts}
     for name in rename:
         raise SafedockerError(
-            f"{name!r} is not among the volumes to put back from {backup.id}",
+            f"{name!r} is not among what is to be put back from {backup.id}",
             f"those are: {', '.join(names)}",
         )
     if len(set(names.values())) < len(names):
-        raise SafedockerError("two volumes can't be put back under one name", "name them apart")
+        raise SafedockerError("two parts can't be put back under one name", "name them apart")
     return names
 
 
 def _check_part(backup: Backup, part: Part, store: FolderStore, progress: Progress) -> None:
-    ways.by_name(part.way)
-    if part.file is None or part.inventory is None:
+    if part.kind is Kind.LAYER and part.way != layers.WAY:
+        raise ways.unknown(part.way)
+    if part.kind.is_volume:
+        ways.by_name(part.way)
+    if part.file is None:
         return
-    total = part.inventory.bytes
+    pieces = store.open(backup.id, part.file.name)
     try:
-        ways.read_back(
-            store.open(backup.id, part.file.name),
-            part.file,
-            part.inventory,
-            lambda done: progress(Stage.CHECK, part.name, done, total),
-        )
+        if part.inventory is None:
+            layers.check(part.file, pieces)
+        else:
+            total = part.inventory.bytes
+            ways.read_back(
+                pieces,
+                part.file,
+                part.inventory,
+                lambda done: progress(Stage.CHECK, part.name, done, total),
+            )
     except OSError as fault:
-        raise SafedockerError(
-            f"{part.file.name} of the backup {backup.id} can't be read ({fault.strerror}): nothing "
-            "was changed",
-            "put it back from a copy of the backup's folder, or undo the other volumes: --volume",
-        ) from fault
+        raise _unreadable(backup, part.file.name, fault) from fault
     except SafedockerError as fault:
-        reason = fault.message.removesuffix(".")
-        raise SafedockerError(
-            f"the backup {backup.id} is damaged: {reason}: nothing was changed",
-            "put it back from a copy of the backup's folder, or undo the other volumes: --volume",
-        ) from fault
+        raise _damaged(backup, fault) from fault
+
+
+def _unreadable(backup: Backup, file: str, fault: OSError) -> SafedockerError:
+    return SafedockerError(
+        f"{file} of the backup {backup.id} can't be read ({fault.strerror}): nothing was changed",
+        "put it back from a copy of the backup's folder, or undo the other volumes: --volume",
+    )
+
+
+def _damaged(backup: Backup, fault: SafedockerError) -> SafedockerError:
+    reason = fault.message.removesuffix(".")
+    return SafedockerError(
+        f"the backup {backup.id} is damaged: {reason}: nothing was changed",
+        "put it back from a copy of the backup's folder, or undo the other volumes: --volume",
+    )
 
 
 def _target(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import zstandard
 
@@ -26,7 +26,7 @@ _THREADS = min(4, os.cpu_count() or 1)
 
 
 class Stopped(Protocol):
-    """How the stopping of one container went."""
+    """How the stopping of one container went, or its pausing."""
 
     @property
     def id(self) -> str: ...
@@ -52,6 +52,21 @@ class Engine(Protocol):
     def create_volume(self, volume: Volume, /) -> None: ...
     def remove_volume(self, name: str, /) -> None: ...
     def sizes(self, names: tuple[str, ...], seconds: float, /) -> Mapping[str, int]: ...
+    def read_config(self, id_: str, /) -> bytes | None: ...
+    def definition(self, id_: str, /) -> dict[str, Any]: ...
+    def read_layer(
+        self, id_: str, /
+    ) -> AbstractContextManager[tuple[str, int, Iterator[bytes]]]: ...
+    def make_container(
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        size: int,
+        layer: Iterable[bytes],
+        /,
+    ) -> tuple[str, tuple[str, ...]]: ...
+    def create_config(self, record: bytes, /) -> None: ...
     def stop(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
     def pause(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
     def start(self, ids: tuple[str, ...], /) -> None: ...
@@ -88,7 +103,12 @@ def by_name(name: str) -> Way:
     for way in WAYS:
         if way.name == name:
             return way
-    raise SafedockerError(f"this safedocker does not know the way {name!r}", "update safedocker")
+    raise unknown(name)
+
+
+def unknown(name: str) -> SafedockerError:
+    """The fault of a part that was kept in a way of a newer safedocker."""
+    return SafedockerError(f"this safedocker does not know the way {name!r}", "update safedocker")
 
 
 def inspect(engine: Engine, volume: str, meter: Meter) -> Inventory:
@@ -121,7 +141,7 @@ def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter:
     source = counted()
     reader = TreeReader()
     try:
-        for _piece in _read(_unpack(source), reader, meter):
+        for _piece in _read(unpack(source), reader, meter):
             pass
         for _piece in source:  # what follows the frame counts for the digest
             pass
@@ -141,12 +161,12 @@ def _take_archive(engine: Engine, volume: str, draft: Draft, stem: str, meter: M
     reader = TreeReader()
     digest = hashlib.sha256()
     with engine.read_volume(volume) as stream:
-        size = draft.put(name, _pack(_read(stream, reader, meter), digest.update))
+        size = draft.put(name, pack(_read(stream, reader, meter), digest.update))
     return Kept(Stored(name, size, digest.hexdigest()), reader.finish())
 
 
 def _put_back_archive(engine: Engine, volume: str, pieces: Iterable[bytes], meter: Meter) -> None:
-    engine.write_volume(volume, _metered(_unpack(pieces), meter))
+    engine.write_volume(volume, metered(unpack(pieces), meter))
 
 
 def _take_definition(
@@ -162,12 +182,13 @@ def _put_back_definition(
 
 
 def _read(stream: Iterable[bytes], reader: TreeReader, meter: Meter) -> Iterator[bytes]:
-    for piece in _metered(stream, meter):
+    for piece in metered(stream, meter):
         reader.feed(piece)
         yield piece
 
 
-def _metered(stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
+def metered(stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
+    """Pass a stream on, and tell the meter how much it was so far."""
     done = 0
     for piece in stream:
         yield piece
@@ -175,7 +196,8 @@ def _metered(stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
         meter(done)
 
 
-def _pack(stream: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:
+def pack(stream: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:
+    """Pack a stream; `seen` is given what goes into the file."""
     packer = zstandard.ZstdCompressor(
         level=_LEVEL, threads=_THREADS, write_checksum=True
     ).compressobj()
@@ -198,7 +220,7 @@ class _Source:
         return next(self._pieces, b"")
 
 
-def _unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack in bounded steps: a piece of packed zeros may stand for gigabytes."""
     source = _Source(iter(pieces))
     with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]

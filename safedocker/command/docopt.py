@@ -131,6 +131,15 @@ class Reading:
         return at
 
 
+def takes_value(command: str, name: str, short: bool) -> bool | None:
+    """Tell whether an option of a usage takes a value; None where it has no such option."""
+    options = [_option(entry) for entry in V1[command].partition(" |")[2].split()]
+    for option in options + ([] if command else _HELP):
+        if (option.short == f"-{name}") if short else (option.long == f"--{name}"):
+            return option.takes_value
+    return None
+
+
 def _option(entry: str) -> _Option:
     head, _, name = entry.partition("~")
     long, _, short = head.rstrip("*=").partition("/")

@@ -21,18 +21,9 @@ from __future__ import annotations
 import enum
 
 from safedocker.command import compose_grammar, docopt, grammar
-from safedocker.command.pflag import (
-    ANY,
-    Pairs,
-    Reading,
-    Scope,
-    Span,
-    find_command,
-    make_span,
-    read_options,
-    within,
-)
+from safedocker.command.pflag import Pairs, Reading, Scope, Span, find_command, read_options
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
+from safedocker.command.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,11 +37,15 @@ class Dialect(enum.Enum):
 
 
 class Clients(NamedTuple):
-    """What is known of the real clients; None means unknown."""
+    """What is known of the real clients; None means unknown.
+
+    `builder` is the plugin that config.json's alias puts in `docker builder`'s place, "" for none.
+    """
 
     docker: tuple[int, ...] | None = None
     compose: tuple[int, ...] | None = None
     buildx: bool | None = None
+    builder: str | None = None
 
 
 class Command(NamedTuple):
@@ -68,6 +63,7 @@ class Command(NamedTuple):
     helps: bool = False  # or only shows a version
     error: str = ""
     doubts: tuple[str, ...] = ()
+    plugin: tuple[str, ...] = ()  # the beginning of argv that calls a plugin of docker's
 
     def on(self, name: str) -> bool:
         """Tell whether a switch is on; of several the last counts."""
@@ -100,83 +96,20 @@ _ANY_CLIENT = Clients()
 def parse(program: str, argv: Sequence[str], clients: Clients = _ANY_CLIENT) -> tuple[Command, ...]:
     """Read argv (without argv[0]) as `program` would, "docker" or "docker-compose".
 
-    Give one reading; two, v1's and then v2's, for docker-compose of unknown version.
+    Give one reading; two, v1's and then v2's, for docker-compose of unknown version; and two for
+    `docker builder ...` that is a command of Compose's, if config.json has it stand for Compose.
     """
     words = list(argv)
     if program != "docker-compose":
-        return (_docker(words, _Tree(clients)),)
+        return _docker_readings(words, clients)
     if clients.compose is None:
-        return (_compose_v1(words, None), _compose_v2(words, _Tree(clients)))
+        return (_compose_v1(words, None), _compose_v2(words, Tree(clients)))
     if clients.compose < (2,):
         return (_compose_v1(words, clients.compose),)
-    return (_compose_v2(words, _Tree(clients)),)
+    return (_compose_v2(words, Tree(clients)),)
 
 
 # --- docker and Compose v2 -----------------------------------------------------------------------
-
-
-class _Tree:
-    """The commands that these clients have between them, by key: "volume rm"; "" is docker."""
-
-    def __init__(self, clients: Clients) -> None:
-        compose = clients.compose
-        if compose is not None and compose < (2,):
-            compose = None  # docker-compose may be v1 here; `docker compose` never is
-        self.docker = make_span(grammar.DOCKER_COLUMNS, clients.docker)
-        self.compose = make_span(grammar.COMPOSE_COLUMNS, compose)
-        self.buildx = clients.buildx is not False
-
-    def span(self, key: str) -> Span:
-        """Return the span of the program that a command belongs to."""
-        if key.startswith("compose"):
-            return self.compose
-        return ANY if key.startswith("buildx") else self.docker
-
-    def entry(self, key: str) -> tuple[list[str], str]:
-        """Return (the words of an entry's head, its options)."""
-        head, _, flags = _table(key)[key].partition(" |")
-        return head.split(), flags
-
-    def child(self, parent: str, word: str) -> str | None:
-        """Return the key of the command that a word names below `parent`."""
-        if " " in word or not word:
-            return None
-        if not parent and word in grammar.PLUGINS:
-            return word
-        key = f"{parent} {word}" if parent else word
-        table = _table(parent)
-        aliases = grammar.ALIASES if table is grammar.DOCKER else compose_grammar.ALIASES
-        span = self.span(parent)
-        other, _, mark = aliases.get(key, "").partition(" @")
-        if other and within(mark, span):
-            return other
-        if key in table and within(table[key].partition(" |")[0].partition("@")[2], span):
-            return key
-        if parent == "builder" and self.buildx:
-            return self.child("buildx", word)
-        return None
-
-    def builtin(self, word: str) -> str | None:
-        """Return the key of a command of docker's own."""
-        return None if word in grammar.PLUGINS else self.child("", word)
-
-    def persistent(self, key: str) -> Scope:
-        """Return the options that a command has from the words above it."""
-        top = key.partition(" ")[0]
-        scope = [(grammar.PERSISTENT[""], self.span(key))]
-        if top in grammar.PERSISTENT:
-            scope.insert(0, (grammar.PERSISTENT[top], self.span(key)))
-        if self.buildx and key in ("builder", "builder prune", "image build"):
-            scope.append((grammar.PERSISTENT["buildx"], ANY))
-            if key != "builder":
-                scope.append((self.entry("buildx " + key.partition(" ")[2])[1], ANY))
-        return scope
-
-
-def _table(key: str) -> dict[str, str]:
-    if key.startswith("compose"):
-        return compose_grammar.COMPOSE
-    return compose_grammar.BUILDX if key.startswith("buildx") else grammar.DOCKER
 
 
 class _Walk:
@@ -188,7 +121,7 @@ class _Walk:
     def __init__(
         self,
         program: str,
-        tree: _Tree,
+        tree: Tree,
         words: list[str],
         origin: tuple[list[str], list[int]] | None = None,
     ) -> None:
@@ -197,9 +130,12 @@ class _Walk:
         self.words = words
         self.origin = origin
         self.reading = Reading()
+        self.plugin = 0  # so many words call one
 
     def globals(self, span: Span, child: Callable[[str], str | None] | None) -> int:
         """Read docker's own options and return the index of the word after them."""
+        if self.words and self.words[0][:1] != "-":
+            return 0
         scope = [(grammar.ROOT, span), (grammar.PERSISTENT[""], span)]
         into = self.reading.globals
         rest = read_options(self.reading, self.words, scope, into=into, stops=True, child=child)
@@ -208,39 +144,53 @@ class _Walk:
     def late_globals(self, words: list[str]) -> None:
         """Read the options between a leading `--` and the command.
 
-        20.10 has chosen its engine by then, 26.1 has not: `docker -- -H x ps` (seen).
+        By then every client has its context and log level; 20.10 has its engine too, while 26.1
+        and 28.5 still hear -H, unless a context was named before: `docker -- -H x ps` (seen).
         """
         late: Pairs = []
         span, second = self.tree.docker, grammar.DOCKER_COLUMNS[1][1]
-        scope = [(grammar.ROOT, span), (grammar.PERSISTENT[""], span)]
-        read_options(self.reading, words, scope, into=late, stops=False)
+        read_options(self.reading, words, self.tree.scope(""), into=late, stops=False)
+        late = [pair for pair in late if pair[0] == "host" or pair[0].startswith("tls")]
         if late and span[0] < second and not (span[2] and span[1] < second):
             self.reading.doubt("an older docker ignores options between `--` and the command")
-        if span[1] >= second:
+        if span[1] < second:
+            return
+        if _last(self.reading.globals, "context") in (None, "", "default"):
             self.reading.globals += late
+        elif len(_hosts(late)) > 1 and span[0] > second:
+            self.reading.error = _TWO_HOSTS
 
     def check_globals(self) -> None:
         """Note what makes docker give up before it looks at the command."""
         given = self.reading.globals
         if self.reading.error or not given:
             return
-        hosts = [value for name, value in given if name == "host"]
-        if len(hosts) > 1:
-            self.reading.error = "specify only one -H"
-        elif hosts and _last(given, "context"):
+        if _hosts(given) and _last(given, "context"):
             self.reading.error = "conflicting options: cannot specify both --host and --context"
         elif (_last(given, "log-level") or "info").lower() not in _LEVELS:
             self.reading.error = "unable to parse logging level"
 
+    def check_hosts(self, key: str) -> None:
+        """Note that two engines are one too many, which 26.1 minds only where it needs one."""
+        if len(_hosts(self.reading.globals)) < 2 or self.reading.error:
+            return
+        low, high, exact, _ = self.tree.docker
+        second = grammar.DOCKER_COLUMNS[1][1]
+        if key.startswith("context") and low <= second <= high:
+            if not exact:
+                self.reading.doubt("this client may mind a second -H")
+        else:
+            self.reading.error = _TWO_HOSTS
+
     def descend(self, key: str, at: int) -> Command:
         """Follow the command words from `key`, which stands at words[at], and read the last's."""
         reading = self.reading
-        self.check_globals()
         while not reading.error:
             head, flags = self.tree.entry(key)
             scope = [(flags, self.tree.span(key)), *self.tree.persistent(key)]
             rest = self.words[at + 1 :]
             if head[0] != "*":
+                self.check_hosts(key)
                 return self.command(key, at, self.leaf(key, rest, head, scope))
             into = reading.project if key == "compose" else reading.flags
 
@@ -251,7 +201,8 @@ class _Walk:
             if found is None:
                 operands = read_options(reading, rest, scope, into=into, stops="!" in head)
                 return self.group(key, at, operands)
-            read_options(reading, found[2], scope, into=into, stops="!" in head, child=child)
+            if found[2]:
+                read_options(reading, found[2], scope, into=into, stops="!" in head, child=child)
             key = found[1]
             at += found[0] + 1
         return self.command(key, at)
@@ -266,6 +217,8 @@ class _Walk:
         reading.flags += [pair for pair in reading.project if pair[0] == "dry-run"]
         operands = read_options(reading, rest, scope, into=reading.flags, stops="!" in head)
         reading.help = reading.help or key == "help"
+        if reading.unfit and not reading.help and not reading.error:
+            reading.error = next(iter(reading.unfit.values()))
         wrong = "" if reading.help or reading.error else _wrong_count(head[0], len(operands))
         if wrong and scope[0][1][3]:
             reading.doubt(wrong)
@@ -305,28 +258,51 @@ class _Walk:
             reading.help and not reading.error,
             reading.error,
             tuple(reading.doubts),
+            tuple(words[: self.plugin]),
         )
 
 
+_TWO_HOSTS = "specify only one -H"
 _LEVELS = ("panic", "fatal", "error", "warn", "warning", "info", "debug", "trace")
 
 
-def _docker(words: list[str], tree: _Tree) -> Command:
-    """Source: docker/cli cmd/docker/docker.go, runDocker."""
+def _docker_readings(words: list[str], clients: Clients) -> tuple[Command, ...]:
+    """config.json may alias `builder`, and nothing else, to a plugin; Compose is one (seen).
+
+    Source: docker/cli cmd/docker/aliases.go processAliases.
+    """
+    tree = Tree(clients)
+    if "builder" not in words or clients.builder not in (None, "compose"):
+        return (_docker(words, tree),)
+    aliased = _docker(words, tree, "compose")
+    if clients.builder is not None:
+        return (aliased,)
+    plain = _docker(words, tree)
+    is_command = len(aliased.path) == 2 and not aliased.error and aliased != plain
+    return (plain, aliased) if is_command else (plain,)
+
+
+def _docker(words: list[str], tree: Tree, builder: str = "") -> Command:
+    """Read argv as docker does, `builder` standing for that plugin if one is named.
+
+    Source: docker/cli cmd/docker/docker.go, runDocker.
+    """
     walk = _Walk("docker", tree, words)
     reading = walk.reading
     at = walk.globals(tree.docker, lambda word: tree.child("", word))
+    walk.check_globals()
     if reading.error or at == len(words):
-        walk.check_globals()
         reading.help = True
         return walk.command()
     word = words[at]
+    if builder and word == "builder":
+        word = builder
     if word in grammar.PLUGINS:
+        walk.plugin = at + 1
         if _last(reading.globals, "version") is not None:
             reading.error = "unknown flag: --version"  # the plugin reads docker's options again
         return walk.descend(word, at)
-    scope = [(grammar.ROOT, tree.docker), (grammar.PERSISTENT[""], tree.docker)]
-    found = find_command(words[at:], scope, tree.builtin)
+    found = find_command(words[at:], tree.scope(""), tree.builtin)
     if found is not None:
         walk.late_globals(found[2])
         return walk.descend(found[1], at + found[0])
@@ -354,7 +330,7 @@ _SWITCHES = ("--debug", "-D", "--tls", "--tlsverify")
 _WITH_VALUE = ("--tlscacert", "--tlscert", "--tlskey", "--host", "-H", "--context", "--log-level")
 
 
-def _compose_v2(words: list[str], tree: _Tree) -> Command:
+def _compose_v2(words: list[str], tree: Tree) -> Command:
     """Read docker-compose v2: leading options are moved before `compose`, then as docker does.
 
     Source: docker/compose cmd/compatibility/convert.go; `--host=x` at v2.40, not yet at v2.26.
@@ -389,6 +365,7 @@ def _compose_v2(words: list[str], tree: _Tree) -> Command:
     converted = [word for word, _ in line]
     walk = _Walk("docker-compose", tree, converted, (words, [place for _, place in line]))
     at = walk.globals(tree.compose, None)
+    walk.check_globals()
     if walk.reading.error:
         return walk.command()
     return walk.descend(converted[at], at)
@@ -437,6 +414,10 @@ def _compose_v1(words: list[str], version: tuple[int, ...] | None) -> Command:
         reading.error,
         tuple(reading.doubts),
     )
+
+
+def _hosts(pairs: Pairs) -> list[str]:
+    return [value for name, value in pairs if name == "host"]
 
 
 def _last(pairs: tuple[tuple[str, str], ...] | Pairs, name: str) -> str | None:

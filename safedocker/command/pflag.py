@@ -77,14 +77,18 @@ def look_up(scope: Scope, name: str, short: bool = False) -> tuple[str, str, boo
     for flags, span in scope:
         for entry in _entries(flags, name, short):
             head, _, mark = entry.partition("@")
-            head, _, canonical = head.partition("~")
-            long, equals, number = head.partition("=")
-            found = (canonical or long.partition("/")[0], equals + number)
-            if within(mark, span):
-                return (*found, True)
-            if not span[2]:
-                other = (*found, False)
+            if mark and not within(mark, span):
+                if not span[2]:
+                    other = (*_read_entry(head), False)
+                continue
+            return (*_read_entry(head), True)
     return other
+
+
+def _read_entry(head: str) -> tuple[str, str]:
+    head, _, canonical = head.partition("~")
+    long, equals, number = head.partition("=")
+    return canonical or long.partition("/")[0], equals + number
 
 
 _SWITCH = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), "true") | dict.fromkeys(
@@ -115,6 +119,7 @@ class Reading:
         self.doubts: list[str] = []
         self.error = ""
         self.help = False
+        self.unfit: dict[str, str] = {}  # options whose last value the command will not take
 
     def doubt(self, sentence: str) -> None:
         """Note what could not be read for sure, once."""
@@ -133,10 +138,16 @@ class Reading:
                 into.append((name, switch))
         elif kind == "=#" and not _is_number(value):
             self.error = f"--{name} takes a whole number, not {value!r}"
-        elif kind[1:] not in ("", "#") and value and value not in kind[1:].split("|"):
-            self.error = f"--{name} takes {kind[1:]}, not {value!r}"
         else:
             into.append((name, value))
+            if kind[1:] not in ("", "#"):
+                self._choose(name, value, kind[1:].split("|"))
+
+    def _choose(self, name: str, value: str, choices: list[str]) -> None:
+        """Note a value that is no choice; the command looks only at the last one (seen)."""
+        self.unfit.pop(name, None)
+        if value and value not in choices:
+            self.unfit[name] = f"--{name} takes {' or '.join(choices)}, not {value!r}"
 
 
 def read_options(

@@ -80,6 +80,19 @@ def resolve(
     return Address(host, shown, context, tls, _is_remote(host), config.headers)
 
 
+def context_in_force(
+    options: Mapping[str, str],
+    environ: Mapping[str, str],
+    client: tuple[int, ...] | None = None,
+) -> tuple[str, Path]:
+    """Return the name of the context that docker would use, there or not, and the folder of the
+    configuration. Arguments as for `resolve`; raise NoEngine for --host together with --context."""
+    config = _config(Path(options.get("config") or _config_dir(environ)))
+    if client is None or client >= EMPTY_IS_UNSET:
+        environ = {name: value for name, value in environ.items() if value}
+    return _context(options, environ, config)[0], config.folder
+
+
 @dataclass(frozen=True)
 class _Config:
     folder: Path

@@ -11,14 +11,20 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from safedocker.edge import answers
+from safedocker.edge import answers, swarm
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
+from safedocker.edge.container import (
+    create_container,
+    inspect_container,
+    load_layer,
+    read_layer,
+)
 from safedocker.edge.host import Host
 from safedocker.edge.layer import look_into_layer
 from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
@@ -32,6 +38,8 @@ from safedocker.loss.facts import (
     Image,
     Look,
     Mount,
+    Plugin,
+    Swarm,
     Volume,
 )
 
@@ -105,6 +113,32 @@ class Engine:
         """Return every image, those between two layers of a build too."""
         listed = self._wire.json("GET", "/images/json", "list its images", {"all": "1"})
         return tuple(map(answers.image, map(answers.mapping, listed)))
+
+    def swarm(self) -> Swarm | None:
+        """Return what the swarm holds that the engine belongs to; None when it is in none."""
+        return swarm.ask(self._wire)
+
+    def plugins(self) -> tuple[Plugin, ...]:
+        """Return the engine's plugins."""
+        return swarm.plugins(self._wire)
+
+    def read_config(self, id_: str) -> bytes | None:
+        """Return a config of the swarm, by its id or name, as a record; None when there is none."""
+        return swarm.read_config(self._wire, id_)
+
+    def create_config(self, record: bytes) -> None:
+        """Make a config of a record. Raise SafedockerError when the engine refuses."""
+        swarm.create_config(self._wire, record)
+
+    def image_volumes(self, name: str, *, built: bool) -> frozenset[str]:
+        """Return where an image declares volumes, nothing when there is no such image.
+
+        `built`: as the container it was built from declared them, which is what Compose v1 reads.
+        """
+        path = f"/images/{quote(name, safe='/:@')}/json"
+        found = self._wire.json("GET", path, f"inspect image {name}", allowed=(400, 404))
+        config = answers.mapping(found).get("ContainerConfig" if built else "Config")
+        return frozenset(answers.mapping(answers.mapping(config).get("Volumes")))
 
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
@@ -331,6 +365,36 @@ class Engine:
                 kind=SafedockerError,
             )
 
+    # whole containers
+
+    def definition(self, id_: str) -> dict[str, Any]:
+        """Return all that the engine says of a container. Raise NoBackup when it is gone."""
+        return inspect_container(self._wire, id_)
+
+    def read_layer(
+        self, id_: str
+    ) -> contextlib.AbstractContextManager[tuple[str, int, Iterator[bytes]]]:
+        """Give digest, size and bytes of the tar of what a container wrote outside its mounts."""
+        return read_layer(self._wire, id_, self._porter.stamp)
+
+    def make_container(
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        size: int,
+        layer: Iterable[bytes],
+    ) -> tuple[str, tuple[str, ...]]:
+        """Make a container as it was, with the layer it had; return its id, and sentences about
+        what could not be as it was. It is not started.
+
+        Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
+        """
+        base = answers.text(definition, "Image")
+        config = answers.mapping(definition.get("Config"))
+        image = load_layer(self._wire, base, digest, size, layer, config)
+        return create_container(self._wire, name, definition, image)
+
     def sweep(self) -> tuple[str, ...]:
         """Remove helpers of processes that are gone; return the containers' names."""
         return self._porter.sweep()
@@ -378,7 +442,7 @@ class Engine:
         frozen = []
         for id_ in ids:
             found = self._inspected(id_) or {}
-            if answers.mapping(found.get("State")).get("Paused") is not True:
+            if not _is_paused(found):
                 self._wire.call(
                     "POST",
                     f"/containers/{id_}/pause",
@@ -398,8 +462,7 @@ class Engine:
         first: SafedockerError | None = None
         for id_ in ids:
             try:
-                state = answers.mapping((self._inspected(id_) or {}).get("State"))
-                verb = "unpause" if state.get("Paused") is True else "start"
+                verb = "unpause" if _is_paused(self._inspected(id_) or {}) else "start"
                 self._wire.call(
                     "POST",
                     f"/containers/{id_}/{verb}",
@@ -415,6 +478,10 @@ class Engine:
 
 def _removes_itself(inspected: dict[str, Any]) -> bool:
     return answers.mapping(inspected.get("HostConfig")).get("AutoRemove") is True
+
+
+def _is_paused(inspected: dict[str, Any]) -> bool:
+    return answers.mapping(inspected.get("State")).get("Paused") is True
 
 
 def _name(inspected: dict[str, Any]) -> str:

@@ -12,15 +12,13 @@ import posixpath
 import re
 import secrets
 import socket
-import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from urllib.parse import quote
 
-from safedocker.edge import answers
+from safedocker.edge import answers, process
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER, Volume
@@ -48,7 +46,7 @@ class Porter:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self.stamp = _stamp()  # the value of our label
+        self.stamp = _stamp()  # on all that we leave there, even for a moment
         self._lock = threading.Lock()
         self._image: str | None = None
 
@@ -248,7 +246,7 @@ class Porter:
     def _is_left_behind(self, one: dict[str, object]) -> bool:
         match answers.texts(one, "Labels").get(HELPER, "").split("/"):
             case [host, pid, started, _] if host == _host() and pid.isdecimal():
-                return _started(int(pid)) != started
+                return process.started(int(pid)) != started
         created = one.get("Created")
         return isinstance(created, int) and time.time() - created > OTHER_HOST
 
@@ -271,7 +269,7 @@ class Porter:
 
 def _stamp() -> str:
     """Name this process, "host/pid/start/random": start tells it from a later one of its pid."""
-    return f"{_host()}/{os.getpid()}/{_started(os.getpid())}/{secrets.token_hex(6)}"
+    return f"{_host()}/{os.getpid()}/{process.started(os.getpid())}/{secrets.token_hex(6)}"
 
 
 def _host() -> str:
@@ -281,23 +279,3 @@ def _host() -> str:
     except OSError:
         space = ""
     return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{socket.gethostname()}-{uuid.getnode():x}-{space}")
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in any form that stays the same; "" when it is gone."""
-    if not Path("/proc/self/stat").exists():
-        done = subprocess.run(
-            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
-            env={"LC_ALL": "C", "TZ": "UTC"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return re.sub(r"[^A-Za-z0-9]+", "-", done.stdout.strip())
-    try:
-        # Field 22; the name in brackets before it may hold blanks and brackets.
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    return "" if fields[0] in {b"Z", b"X"} else f"{boot}.{fields[19].decode()}"

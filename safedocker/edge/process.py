@@ -1,4 +1,4 @@
-"""The process we are and the one we become: finding the real binary, exec, stdin, the parent.
+"""The process we are and the one we become: finding the real binary, exec, the parent.
 
 Hot: imported before a form has matched.
 """
@@ -94,29 +94,6 @@ def restore_locale(told: str) -> None:
         os.environ["LC_CTYPE"] = told[1:]
     else:
         os.environ.pop("LC_CTYPE", None)
-
-
-def stdin_can_answer() -> bool:
-    """Could somebody answer a question that the real client puts on stdin?
-
-    False only when it is certain that stdin is at its end: closed, /dev/null, an empty rest of a
-    file, or a pipe whose writer is gone. The real client takes that for No.
-    """
-    import select
-    import stat
-
-    try:
-        status = os.fstat(0)
-    except OSError:
-        return False
-    if stat.S_ISREG(status.st_mode):
-        return os.lseek(0, 0, os.SEEK_CUR) < status.st_size
-    if stat.S_ISCHR(status.st_mode):
-        return not (os.path.exists(os.devnull) and os.stat(os.devnull).st_rdev == status.st_rdev)
-    poll = select.poll()
-    poll.register(0, select.POLLIN)
-    events = dict(poll.poll(0)).get(0, 0)
-    return not (events & select.POLLHUP and not events & select.POLLIN)
 
 
 class Streams:
@@ -307,6 +284,31 @@ def parent_command() -> str:
     except OSError:
         return _parent_by_ps()
     return b" ".join(words).decode("utf-8", "replace").strip()
+
+
+def started(pid: int) -> str:
+    """When a process started, in any form that stays the same; "" when it is gone."""
+    if not os.path.exists("/proc/self/stat"):
+        import re
+        import subprocess
+
+        done = subprocess.run(
+            ["/bin/ps", "-o", "lstart=", "-p", str(pid)],
+            env={"LC_ALL": "C", "TZ": "UTC"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return re.sub(r"[^A-Za-z0-9]+", "-", done.stdout.strip())
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # Field 22; the name in brackets before it may hold blanks and brackets.
+            fields = file.read().rpartition(b")")[2].split()
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip()
+    except OSError:
+        return ""
+    return "" if fields[0] in {b"Z", b"X"} else f"{boot}.{fields[19].decode()}"
 
 
 def _parent_by_ps() -> str:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import enum
 import io
 import os
 import signal
 import sys
 import termios
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from safedocker.edge import wording, wording_backup
 from safedocker.edge.progress import Bar
@@ -24,6 +23,7 @@ from safedocker.edge.wording import clean
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Holds
 from safedocker.loss.plan import Kind
+from safedocker.policy.options import Answer
 
 if TYPE_CHECKING:
     from questionary import Question
@@ -45,13 +45,11 @@ _DIM = ("dim",) * 5
 _NAMED = ("bold", "", "", "", "")
 
 
-class Answer(enum.Enum):
-    """What the person chose."""
+class Chosen(NamedTuple):
+    """What the person chose, for this command or for all that its parent starts."""
 
-    BACK_UP = "back up"
-    WITHOUT = "without a backup"
-    MAKE = "make the paths"
-    CANCEL = "cancel"
+    answer: Answer
+    for_all: bool = False
 
 
 class Terminal:
@@ -67,24 +65,35 @@ class Terminal:
         with _drawing(sys.stderr) as console:
             _draw(console, plan, now or datetime.datetime.now(datetime.UTC), caller)
 
-    def ask(self, plan: Plan, decision: Decision, *, caller: Caller | None = None) -> Answer:
+    def ask(
+        self,
+        plan: Plan,
+        decision: Decision,
+        *,
+        caller: Caller | None = None,
+        batch: Sequence[Answer] = (),
+        challenge: str = "",
+    ) -> Chosen:
         """Show the plan, put the question, return the answer. Ctrl-D, and no answer, cancel.
 
+        `batch` are the answers that may be given for all that the caller's parent starts as well,
+        `challenge` what is typed to let that go without a backup.
         Only where `can_ask`. Raise KeyboardInterrupt for Ctrl-C, and what a signal's handler
         raises; the terminal's modes are then what they were.
         """
         self.preview(plan, caller=caller)
         with _controlling_terminal() as line:
             try:
-                answer = _choose(line, plan, decision)
+                chosen = _choose(line, plan, decision, wording.batches(caller, batch))
+                answer, for_all = chosen
                 gives_up = answer is Answer.WITHOUT and not _only_paths(decision)
                 if answer is Answer.BACK_UP and decision.unprotected:
                     gives_up = True  # the rest goes without one
-                if gives_up and not _typed(line, decision.challenge):
-                    return Answer.CANCEL
+                if gives_up and not _typed(line, challenge if for_all else decision.challenge):
+                    return Chosen(Answer.CANCEL)
             except EOFError:
-                return Answer.CANCEL
-        return answer
+                return Chosen(Answer.CANCEL)
+        return chosen
 
     def ways_on(self, plan: Plan, decision: Decision | None = None) -> str:
         """After a refusal: what to do instead, a line each."""
@@ -98,9 +107,9 @@ class Terminal:
             self.note(told)
 
     @contextlib.contextmanager
-    def progress(self) -> Iterator[Progress]:
+    def progress(self, *, shown: bool = True) -> Iterator[Progress]:
         """Give what a backup reports to; a bar shows on a terminal, after PATIENCE seconds."""
-        if not _is_terminal(sys.stderr):
+        if not shown or not _is_terminal(sys.stderr):
             yield lambda _stage, _volume, _done, _total: None
             return
         bar = Bar(_console(sys.stderr))
@@ -111,7 +120,7 @@ class Terminal:
 
     def backed_up(self, backup: Backup) -> None:
         """Say what was kept, and how it is undone."""
-        held = wording.count(len(backup.parts), "volume")
+        held = wording_backup.counted(backup.parts)
         at = backup.verified_at.astimezone()
         self.note(
             f"backed up {held}, {Bytes(backup.data_bytes)}, verified at {at:%H:%M:%S}; "
@@ -360,20 +369,23 @@ def _only_paths(decision: Decision) -> bool:
     )
 
 
-def _choose(line: TextIO, plan: Plan, decision: Decision) -> Answer:
-    """Let the person pick. With gaps there is nothing that a backup would be sure to hold."""
+def _choose(line: TextIO, plan: Plan, decision: Decision, batches: Mapping[Answer, str]) -> Chosen:
+    """Let the person pick. With gaps there is nothing that a backup would be sure to hold.
+
+    `batches` are further choices, in words: the answers that may be given for a whole batch.
+    """
     import questionary
     from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
 
     paths = _only_paths(decision) and not plan.gaps
     on = "Go on, Docker makes the path" if paths else "Go on without a backup"
     choices = [
-        questionary.Choice(on, Answer.WITHOUT),
-        questionary.Choice("Cancel", Answer.CANCEL),
+        questionary.Choice(on, Chosen(Answer.WITHOUT)),
+        questionary.Choice("Cancel", Chosen(Answer.CANCEL)),
     ]
     first = Answer.CANCEL
     if paths and plan.engine is not None and plan.engine.host.startswith("unix:"):
-        choices.insert(0, questionary.Choice(wording.offer_to_make(plan), Answer.MAKE))
+        choices.insert(0, questionary.Choice(wording.offer_to_make(plan), Chosen(Answer.MAKE)))
     if plan.gaps:
         print("A backup can't protect what is not known, so none is offered.", file=sys.stderr)
     elif decision.protected:
@@ -381,13 +393,14 @@ def _choose(line: TextIO, plan: Plan, decision: Decision) -> Answer:
         offer = "Back up, then go on"
         if decision.unprotected:
             offer = "Back up what can be, then go on; the rest goes for good"
-        choices.insert(0, questionary.Choice(offer, Answer.BACK_UP))
+        choices.insert(0, questionary.Choice(offer, Chosen(Answer.BACK_UP)))
     elif not paths:
         print("No backup can hold what would go, so none is offered.", file=sys.stderr)
+    choices += [questionary.Choice(told, Chosen(one, True)) for one, told in batches.items()]
     question = questionary.select(
         "What now?",
         choices=choices,
-        default=next(choice for choice in choices if choice.value is first),
+        default=next(choice for choice in choices if choice.value == Chosen(first)),
         qmark=">",
         instruction="(arrows or number, then Enter)",
         use_shortcuts=True,
@@ -401,8 +414,8 @@ def _choose(line: TextIO, plan: Plan, decision: Decision) -> Answer:
 
     application = question.application
     application.key_bindings = merge_key_bindings([application.key_bindings or ends, ends])
-    answer = _run(question)
-    return answer if isinstance(answer, Answer) else Answer.CANCEL
+    chosen = _run(question)
+    return chosen if isinstance(chosen, Chosen) else Chosen(Answer.CANCEL)
 
 
 def _typed(line: TextIO, challenge: str) -> bool:

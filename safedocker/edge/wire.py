@@ -175,10 +175,11 @@ class Wire:
         params: Params,
         chunks: Iterable[bytes],
         *,
+        method: str = "PUT",
         timeout: float,
         kind: type[SafedockerError],
     ) -> None:
-        """PUT a stream. What `chunks` raises passes through as it is."""
+        """Send a stream. What `chunks` raises passes through as it is."""
         raised: list[BaseException] = []
 
         def watched() -> Iterator[bytes]:
@@ -190,7 +191,7 @@ class Wire:
                 raise
 
         try:
-            answer = self._ask("PUT", path, params, data=watched(), timeout=timeout, sends=True)
+            answer = self._ask(method, path, params, data=watched(), timeout=timeout, sends=True)
         except NoEngine:
             if raised:
                 raise raised[0] from None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safedocker.loss.facts import Bytes, Holds
 from safedocker.loss.plan import Kind
+from safedocker.policy.options import Answer
 
 if TYPE_CHECKING:
     from safedocker.command.parse import Command
@@ -28,7 +29,12 @@ USERS_SHOWN = 4
 _CALLER_SHOWN = 300  # characters
 _DIGEST = re.compile("[0-9a-f]{64}")
 # A shell that a person types into: no script and no -c.
-_BARE_SHELL = re.compile(r"(\S*/)?-?(ba|da|z|k|fi|)sh( --?(?!c\b)[\w-]+)*")
+_BARE_SHELL = re.compile(
+    r"(\S*/)?-?((a|ba|c|da|fi|k|mk|ok|pdk|tc|ya|z|xon|)sh|rbash|nu|elvish|pwsh)( --?(?!c\b)[\w-]+)*"
+)
+# Programs that run one command and are gone with it.
+_RUNS_ONE = frozenset(("sudo", "doas", "su", "timeout", "time", "nice", "script", "strace", "ssh"))
+_BATCH_SHOWN = 60  # characters
 
 
 class Cells(NamedTuple):
@@ -75,11 +81,40 @@ def head(plan: Plan, caller: Caller | None) -> list[tuple[str, str]]:
         name = f"{engine.name} at {engine.host}" if engine.name else engine.host
         where = ", NOT ON THIS MACHINE" if engine.remote else ""
         lines.append(("engine:", clean(f"{name} ({engine.source}){where}")))
-    if caller is not None and caller.parent and not _BARE_SHELL.fullmatch(caller.parent):
+    if caller is not None and caller.parent and not is_bare_shell(caller.parent):
         lines.append(("called by:", clean(caller.parent[:_CALLER_SHOWN])))
     if plan.form.name != "volume-rm":
         lines.append(("it", plan.form.sentence))
     return lines
+
+
+def is_bare_shell(command: str) -> bool:
+    """Is a process's command line that of a shell that a person types into?"""
+    return _BARE_SHELL.fullmatch(command) is not None
+
+
+def starts_many(command: str) -> bool:
+    """Could a process with this command line start several commands: xargs, make, a script?"""
+    program = command.partition(" ")[0].rpartition("/")[2]
+    return bool(command) and not is_bare_shell(command) and program not in _RUNS_ONE
+
+
+def batch(parent: str) -> str:
+    """Name what a parent process starts, in a choice or a note."""
+    shown = parent if len(parent) <= _BATCH_SHOWN else f"{parent[: _BATCH_SHOWN - 1]}…"
+    return f"all that `{clean(shown)}` removes"
+
+
+def batches(caller: Caller | None, answers: Sequence[Answer]) -> dict[Answer, str]:
+    """The choices that hold for all that the caller's parent starts, in words."""
+    if caller is None:
+        return {}
+    told = {
+        Answer.BACK_UP: "Back up, then go on",
+        Answer.WITHOUT: "Go on without a backup",
+        Answer.CANCEL: "Cancel",
+    }
+    return {one: f"{told[one]}, and the same for {batch(caller.parent)}" for one in answers}
 
 
 def headline(plan: Plan) -> str:
@@ -271,29 +306,35 @@ def as_json(plan: Plan) -> dict[str, object]:
             "remote": engine.remote,
         },
         "project": plan.project,
-        "losses": [
-            {
-                "kind": loss.kind.value,
-                "name": loss.name,
-                "id": loss.id or None,
-                "why": loss.why,
-                "remedy": loss.remedy.value,
-                "used_by": list(loss.used_by),
-                "project": loss.project,
-                "holds": loss.holds.value,
-                "size": loss.size,
-                "at_least": loss.at_least,
-                "content": loss.content,
-                "last_write": loss.last_write and loss.last_write.isoformat(),
-            }
-            for loss in plan.losses
-        ],
+        "losses": losses_as_json(plan),
         "stays": [{"name": one.name, "why": one.why} for one in plan.stays],
         "gaps": list(plan.gaps),
         "disputes": list(plan.disputes),
         "stops": list(plan.stops),
         "safer": plan.safer or None,
     }
+
+
+def losses_as_json(plan: Plan) -> list[dict[str, object]]:
+    """The losses alone, in the plan's order."""
+    return [
+        {
+            "kind": loss.kind.value,
+            "name": loss.name,
+            "id": loss.id or None,
+            "why": loss.why,
+            "remedy": loss.remedy.value,
+            "certain": loss.certain,
+            "used_by": list(loss.used_by),
+            "project": loss.project,
+            "holds": loss.holds.value,
+            "size": loss.size,
+            "at_least": loss.at_least,
+            "content": loss.content,
+            "last_write": loss.last_write and loss.last_write.isoformat(),
+        }
+        for loss in plan.losses
+    ]
 
 
 def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from safedocker.edge.wording import count, own_command, short, to_type
@@ -32,7 +32,10 @@ def facts(backup: Backup) -> list[tuple[str, str]]:
         ("before", shlex.join(backup.argv)),
         ("in folder", backup.cwd),
         ("called by", backup.caller),
-        ("engine", f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}"),
+        (
+            "engine",
+            f"{engine.name} at {engine.host}, {engine.version}, id {engine.id}" if engine else "-",
+        ),
         ("project", backup.project or "-"),
         ("stopped", ", ".join(one.name for one in backup.stopped) or "no container"),
         ("size", f"{Bytes(backup.data_bytes)}, stored {Bytes(backup.stored_bytes)}"),
@@ -41,7 +44,9 @@ def facts(backup: Backup) -> list[tuple[str, str]]:
 
 
 def part_facts(part: Part) -> list[tuple[str, str]]:
-    """What it says of one volume."""
+    """What it says of one part."""
+    if not part.kind.is_volume:
+        return _record_facts(part)
     told = [
         ("volume", part.name),
         ("kind", part.kind.value),
@@ -72,6 +77,35 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
     return told
 
 
+def _record_facts(part: Part) -> list[tuple[str, str]]:
+    told = [(_word(part), part.name)]
+    told += [(key, value) for key, value in part.options.items()]
+    if part.kind is Kind.CONFIG:
+        labels = ", ".join(f"{key}={value}" for key, value in part.labels.items())
+        told.append(("labels", labels or "none"))
+    told.append(("consistency", f"{part.consistency.sentence} ({part.reached})"))
+    if part.file is not None:
+        told.append(("file", f"{part.file.name}, {part.file.bytes} bytes, {part.file.sha256}"))
+    told.append(("not kept", ", ".join(part.not_kept) or "nothing"))
+    return told
+
+
+def counted(parts: Sequence[Part]) -> str:
+    """ "2 volumes and 1 config"."""
+    numbers: dict[str, int] = {}
+    for part in parts:
+        word = _word(part)
+        numbers[word] = numbers.get(word, 0) + 1
+    return " and ".join(count(number, word) for word, number in numbers.items())
+
+
+def _word(part: Part) -> str:
+    """What a person calls it."""
+    if part.kind is Kind.LAYER:
+        return "container"
+    return "volume" if part.kind.is_volume else part.kind.value
+
+
 def _was(running: bool) -> str:
     return ", was running" if running else ""
 
@@ -95,9 +129,9 @@ def _local(at: str) -> str:
 
 def done(backup: Backup, restored: Restored) -> Iterator[str]:
     """What an undo did, a line each."""
-    yield f"put back {count(len(restored.volumes), 'volume')} from {backup.id}:"
-    for one in restored.volumes:
-        name = short(one.name)
+    yield f"put back {counted([one.part for one in restored.parts])} from {backup.id}:"
+    for one in restored.parts:
+        name = short(one.name) if one.part.kind.is_volume else f"{_word(one.part)} {one.name}"
         if one.name != one.part.name:
             name += f" (was {short(one.part.name)})"
         yield f"  {name}: {one.step.value}; {_holds(one.part)}"
@@ -107,6 +141,8 @@ def done(backup: Backup, restored: Restored) -> Iterator[str]:
 
 
 def _holds(part: Part) -> str:
+    if not part.kind.is_volume:
+        return "compared equal"
     if part.inventory is None:
         return "the definition only: its data lies elsewhere"
     files = count(part.inventory.files, "file")
@@ -121,10 +157,11 @@ def start_again(
 
     `command` is the one before which the backup was taken, `here` whether its folder is this one.
     """
-    lone = restored.volumes
+    volumes = tuple(one for one in restored.parts if one.part.kind.is_volume)
+    lone = volumes
     if command is not None and command.path[:1] == ("compose",):
         lone = tuple(one for one in lone if _anonymous(one.part) or one.name != one.part.name)
-    if command is not None and len(lone) < len(restored.volumes):
+    if command is not None and len(lone) < len(volumes):
         up = shlex.join((command.program, *command.prefix, "up", "-d"))
         place = "" if here else f"cd {shlex.quote(backup.cwd)} && "
         yield f"to start the project again: {place}{up}"
@@ -147,5 +184,7 @@ def _anonymous(part: Part) -> bool:
 
 
 def held(part: Part) -> str:
-    """A volume of a backup in a list: its name, and what is in it."""
+    """A part of a backup in a list: its name, and what is in it."""
+    if not part.kind.is_volume:
+        return f"{_word(part)} {part.name}"
     return f"{short(part.name)} ({part.content})" if part.content else short(part.name)

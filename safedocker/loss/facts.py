@@ -11,7 +11,13 @@ COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 COMPOSE_VOLUME = "com.docker.compose.volume"
+COMPOSE_NUMBER = "com.docker.compose.container-number"
+COMPOSE_HASH = "com.docker.compose.config-hash"
 ANONYMOUS = "com.docker.volume.anonymous"
+STACK = "com.docker.stack.namespace"
+TASK = "com.docker.swarm.task.id"
+TASK_SERVICE = "com.docker.swarm.service.id"
+TASK_NODE = "com.docker.swarm.node.id"
 HELPER = (
     "com.safedocker.helper"  # on every container and image of our own; its value names the owner
 )
@@ -172,17 +178,34 @@ class Image:
 class Plugin:
     """A plugin of the engine's."""
 
-    name: str
+    id: str
+    name: str  # with its tag: "vieux/sshfs:latest"
     enabled: bool
 
 
 @dataclass(frozen=True)
+class Context:
+    """A context of the client's configuration."""
+
+    name: str
+    current: bool  # the one in force for this command
+    host: str  # of its engine, as far as it can be read
+    tls: bool  # certificates and keys belong to it
+    folder: str  # of the configuration that holds it
+
+
+@dataclass(frozen=True)
 class SwarmItem:
-    """A secret, a config or a node: what the swarm keeps under an id and a name."""
+    """A secret or a config: what the swarm keeps under an id and a name."""
 
     id: str
     name: str
     labels: Mapping[str, str]
+
+    @property
+    def stack(self) -> str | None:
+        """The stack it says it belongs to."""
+        return self.labels.get(STACK)
 
 
 @dataclass(frozen=True)
@@ -195,6 +218,17 @@ class Service:
     replicas: int | None  # None: global, or a job
     secrets: tuple[str, ...]  # ids of those it uses
     configs: tuple[str, ...]
+    job: bool = False
+    before: int | None = None  # the replicas that a rollback goes back to
+    restart: str = "any"  # the condition: "any", "on-failure", "none"
+    attempts: int = 0  # how often a task may be tried again; 0: without end
+    # Where a task's container has anonymous volumes; None: its image is not here to be asked.
+    anonymous: tuple[str, ...] | None = None
+
+    @property
+    def stack(self) -> str | None:
+        """The stack it says it belongs to."""
+        return self.labels.get(STACK)
 
 
 @dataclass(frozen=True)
@@ -203,19 +237,32 @@ class Task:
 
     id: str
     service: str  # the service's id
-    slot: int
-    node: str  # the node's id
+    slot: int  # 0 of a global service
+    node: str  # the node's id, "" before it has one
     container: str  # the container's id, "" before it has one
     state: str  # "running", "shutdown", ...
+    desired: str  # what the swarm wants of it: the same words
+    at: float  # when it came into its state, seconds since the epoch
+
+
+class SwarmState(enum.Enum):
+    """What this node is in the swarm."""
+
+    MANAGER = "manager"
+    WORKER = "worker"
+    UNKNOWN = "unknown"  # locked, or in trouble: nobody can ask what it knows
 
 
 @dataclass(frozen=True)
 class Swarm:
-    """What this engine's swarm holds. Only a manager can tell."""
+    """What this engine's swarm holds, as far as the node can tell: only a manager knows more than
+    its own id."""
 
+    id: str
     node: str  # this node's id
-    manager: bool
-    managers: int  # how many there are; 0 where this node can't tell
+    state: SwarmState
+    managers: int = 0  # how many of them answer; 0: this node can't tell
+    history: int = 5  # how many tasks a slot keeps; below 0 all of them
     services: tuple[Service, ...] = ()
     tasks: tuple[Task, ...] = ()
     secrets: tuple[SwarmItem, ...] = ()
@@ -232,11 +279,36 @@ class ModelVolume:
 
 
 @dataclass(frozen=True)
-class DryRun:
-    """The names Compose's --dry-run printed as going. Volumes in use are listed too."""
+class ModelService:
+    """A service of a Compose file after Compose's own resolution."""
 
-    containers: tuple[str, ...]
-    volumes: tuple[str, ...]
+    name: str
+    image: str = ""  # the name of its image, also where Compose makes one up
+    binds: tuple[HostPath, ...] = ()  # host paths that a start of its container makes
+    needs: tuple[str, ...] = ()  # host paths without which its container can't be made
+    anonymous: frozenset[str] = frozenset()  # targets of its anonymous volumes
+    taken: frozenset[str] = frozenset()  # targets of whatever else it mounts
+    volumes: frozenset[str] = frozenset()  # keys of the named volumes it mounts
+    depends: tuple[str, ...] = ()  # services that are brought up before it
+    shares: tuple[str, ...] = ()  # services whose containers its own refer to by their ids
+    restarts_with: tuple[str, ...] = ()  # services whose restart restarts it
+    linked: bool = False
+    replicas: int = 1
+    renewed: bool = False  # each `up` builds or pulls its image anew
+    built: bool = False  # Compose can build its image
+    watched: bool = False  # a change of its sources replaces its containers under `watch`
+    hash: str = ""  # v1's, of its definition and image; "" where that was not asked
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The names in what Compose's --dry-run printed. Volumes in use are listed too."""
+
+    containers: tuple[str, ...]  # removed
+    volumes: tuple[str, ...]  # removed
+    replaced: tuple[str, ...] = ()  # containers removed, and made anew under the same name
+    made: tuple[str, ...] = ()  # volumes
+    asked: tuple[str, ...] = ()  # volumes that Compose would ask about: may they be made anew?
 
 
 @dataclass(frozen=True)
@@ -245,18 +317,23 @@ class Model:
 
     project: str
     volumes: tuple[ModelVolume, ...]
-    services: tuple[str, ...]  # those the profiles in force enable
+    services: tuple[str, ...]  # those the profiles in force enable; v1: all of the file's
     disabled: tuple[str, ...] = ()  # those of the file that they do not
     by_name_only: bool = False  # no file was opened: Compose works from labels
     # What this Compose's own --dry-run said it would remove; None where it was not asked.
     dry_run: DryRun | None = None
+    definitions: tuple[ModelService, ...] = ()  # of `services`, in the file's order
+
+    def definition(self, name: str) -> ModelService | None:
+        """The service of this name."""
+        return next((one for one in self.definitions if one.name == name), None)
 
 
 @dataclass(frozen=True)
 class Facts:
     """The engine's state as one snapshot, and Compose's model where the form needs it."""
 
-    engine: EngineIdentity
+    engine: EngineIdentity | None  # None: the form needs none
     api: tuple[
         int, int
     ]  # the API the command will really speak (client, engine, DOCKER_API_VERSION)
@@ -277,5 +354,9 @@ class Facts:
     swarm: Swarm | None = None  # None: not in a swarm, or not asked
     images: tuple[Image, ...] = ()
     plugins: tuple[Plugin, ...] = ()
-    contexts: tuple[str, ...] = ()  # those of the client's configuration
+    contexts: tuple[Context, ...] = ()  # those that the command names, as far as they are there
+    folder: str = ""  # the working directory
+    can_answer: bool = False  # may a question of the real client's be answered with yes?
+    # Where an image declares volumes that Compose hands on to the next container, by its name.
+    image_volumes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     gaps: tuple[str, ...] = field(default=())  # what could not be found out: read as the worst case

@@ -28,7 +28,7 @@ class Reach(enum.Enum):
     PROJECT_RM = "a Compose project's stopped containers, and under -v their anonymous volumes"
     PROJECT_UP = "what Compose replaces or drops to reach the state in its files"
     PROJECT_ENDED = "a Compose project's containers that were started with --rm"
-    SURPLUS_TASKS = "the tasks' containers that a smaller number of replicas leaves over"
+    SURPLUS_TASKS = "the tasks' containers that are left over, or past the history limit"
     STACKS = "what carries the stack's label"
     SWARM = "all that this manager knows, if it is the last one"
     CONTEXTS = "contexts of the client's configuration"
@@ -44,6 +44,11 @@ class Reach(enum.Enum):
     def prunes(self) -> bool:
         """Does the API version change what goes?"""
         return self in {Reach.UNUSED_VOLUMES, Reach.STOPPED_CONTAINERS_THEN_VOLUMES}
+
+    @property
+    def needs_engine(self) -> bool:
+        """Does it hang on what an engine holds? One that is away must not stop it otherwise."""
+        return self is not Reach.CONTEXTS
 
     @property
     def replaceable(self) -> bool:
@@ -326,14 +331,17 @@ FORMS = (
         "",
         "moby daemon/cluster/executor/container/controller.go Remove",
     ),
-    Form(
-        "service-update",
-        ("service", "update"),
-        lambda command: command.value("replicas") is not None,
-        Reach.SURPLUS_TASKS,
-        "removes the tasks that are left over, and their containers' anonymous volumes",
-        "",
-        "moby daemon/cluster/executor/container/controller.go Remove",
+    *(
+        Form(
+            f"service-{verb}",
+            ("service", verb),
+            _always,
+            Reach.SURPLUS_TASKS,
+            "removes tasks that are left over, and the oldest past the swarm's history limit",
+            "",
+            "moby/swarmkit manager/orchestrator/taskreaper/task_reaper.go",
+        )
+        for verb in ("update", "rollback")
     ),
     Form(
         "stack-rm",

@@ -10,8 +10,11 @@ from safedocker.command.record import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeVar
 
-    from safedocker.loss.facts import Container
+    from safedocker.loss.facts import Container, Plugin, Service, SwarmItem
+
+    _Item = TypeVar("_Item", Service, SwarmItem)
 
 # The commands that send DELETE /COLLECTION/OPERAND for each of their operands.
 # Source: docker/cli cli/command/*/remove.go; moby client/client.go getAPIPath (path.Join).
@@ -27,6 +30,7 @@ COLLECTIONS: dict[tuple[str, ...], str] = {
     ("node", "rm"): "nodes",
 }
 
+SLASHED = {"images", "containers", "plugins"}  # their names may have slashes
 TRIMS_BLANKS = (27,)  # 26.1 was seen to keep them, 28.5 to drop them
 
 
@@ -44,19 +48,17 @@ def targets(command: Command, docker: tuple[int, ...] | None) -> tuple[Target, .
     `docker` is the client's version: newer ones drop blanks around an operand. An operand that
     addresses nothing the engine serves is left out: Docker says so itself.
     """
-    trims = docker is None or docker >= TRIMS_BLANKS
     collection = COLLECTIONS.get(command.path)
     if collection is None:
         return ()
-    found = (_target(collection, operand, trims) for operand in command.operands)
+    found = (address(collection, operand, docker) for operand in command.operands)
     return tuple(target for target in found if target is not None)
 
 
 def containers(command: Command, docker: tuple[int, ...] | None) -> tuple[str, ...]:
     """The names of the containers that stop, kill, start or restart address: they are paths too,
     `docker start ./web` and `../containers/web` start web (seen on 20.10 to 28.5)."""
-    trims = docker is None or docker >= TRIMS_BLANKS
-    found = (_target("containers", operand, trims) for operand in command.operands)
+    found = (address("containers", operand, docker) for operand in command.operands)
     return tuple(one.name for one in found if one is not None and one.collection == "containers")
 
 
@@ -67,7 +69,9 @@ def wanders(command: Command) -> bool:
     )
 
 
-def _target(collection: str, operand: str, trims: bool) -> Target | None:
+def address(collection: str, operand: str, docker: tuple[int, ...] | None) -> Target | None:
+    """What a request for an operand of a collection addresses; None: nothing that is served."""
+    trims = docker is None or docker >= TRIMS_BLANKS
     written = operand.strip() if trims else operand
     if collection == "containers":
         written = written.strip("/")
@@ -77,7 +81,7 @@ def _target(collection: str, operand: str, trims: bool) -> Target | None:
     parts = path.strip("/").split("/")
     if parts[0][:1] == "v" and parts[0][1:].replace(".", "").isdecimal():
         parts = parts[1:]
-    if len(parts) > 2 and parts[0] in {"images", "containers"}:  # their names may have slashes
+    if len(parts) > 2 and parts[0] in SLASHED:
         return Target(parts[0], "/".join(parts[1:]), operand)
     return Target(parts[0], parts[1], operand) if len(parts) == 2 else None
 
@@ -95,4 +99,36 @@ def find_container(name: str, containers: Iterable[Container]) -> Container | No
         if container.name == name or name in container.aliases:
             return container
     starts = [container for container in every if container.id.startswith(name)]
+    return starts[0] if len(starts) == 1 else None
+
+
+def find_item(name: str, items: Iterable[_Item], *, fold: bool = False) -> _Item | None:
+    """The item that a full id, a name or an unambiguous prefix of an id stands for. `fold`: the
+    swarm looks secrets and configs up by their names in small letters.
+
+    Source: moby daemon/cluster/helpers.go getService, getSecret, getConfig; moby/swarmkit
+    manager/controlapi/secret.go. Seen on 20.10 and 26.1.
+    """
+    every = tuple(items)
+    for item in every:
+        if item.id == name:
+            return item
+    for item in every:
+        if item.name == name or (fold and item.name.lower() == name.lower()):
+            return item
+    starts = [item for item in every if item.id.startswith(name)]
+    return starts[0] if len(starts) == 1 else None
+
+
+def find_plugin(name: str, plugins: Iterable[Plugin]) -> Plugin | None:
+    """The plugin that a name, a full id or an unambiguous prefix of an id stands for.
+
+    Source: moby plugin/store.go GetV2Plugin, resolvePluginID; distribution/reference TagNameOnly.
+    """
+    every = tuple(plugins)
+    full = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+    for plugin in every:
+        if name == plugin.id or full == plugin.name:
+            return plugin
+    starts = [plugin for plugin in every if plugin.id.startswith(name)]
     return starts[0] if len(starts) == 1 else None

@@ -69,6 +69,7 @@ class Loss:
     project: str | None = None
     in_memory: str = ""  # a database that runs with it, and that writes when it ends
     disposable: bool = False  # of a container that was started with --rm, and that ends
+    certain: bool = True  # False: it may go or stay, the swarm chooses; read as if it went
     file: bool = False  # of a host path: a file is meant, and Docker would make a folder
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN
@@ -100,11 +101,12 @@ class Stays:
 class Plan:
     """Everything a command would take from an engine as it stands.
 
-    `stops` are the ids of running containers that hold a lost volume and that the command itself
-    would stop or kill: the backup may stop them first. Those in `pauses` were started with --rm:
-    a stop would remove them and their volumes, so they can only be paused. `gaps` are things that
-    could not be found out, each a sentence; a plan with gaps is read as the worst case. `disputes`
-    are contradictions in what the engine says: nobody can say yes to those.
+    `stops` are the ids of running containers that the command itself would stop or kill: a backup
+    of what they hold may stop them first. Those in `pauses` were started with --rm,
+    or run a task of a swarm: once stopped they would be gone, or replaced, so they can only be
+    paused. `gaps` are things that could not be found out, each a sentence; a plan with gaps is
+    read as the worst case. `disputes` are contradictions in what the engine says: nobody can say
+    yes to those.
     """
 
     command: Command

@@ -66,7 +66,7 @@ def unused_volumes(command: Command, facts: Facts) -> Gone:
     old = _old_api(facts) and facts.api > (0, 0)
     if old and command.value("all") is not None:
         raise WouldFail("--all requires API version 1.42")
-    knows_all = facts.engine.api >= ANONYMOUS_PRUNE_API
+    knows_all = facts.engine is not None and facts.engine.api >= ANONYMOUS_PRUNE_API
     filters.check(chosen, _LABELS | {"all"} if knows_all else _LABELS)
     said = [value for key, value in chosen if key == "all"]
     if any(value not in filters.TRUE | filters.FALSE for value in said):

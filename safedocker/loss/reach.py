@@ -9,10 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import assert_never
 
 from safedocker.command.parse import Command
-from safedocker.loss import compose, copying, images, nearby, operands, prune
-from safedocker.loss.facts import Container, Facts, HostPath, Look
+from safedocker.loss import (
+    compose,
+    contexts,
+    copying,
+    images,
+    nearby,
+    operands,
+    prune,
+    recreate,
+    starts,
+    swarm,
+)
+from safedocker.loss.facts import TASK, Container, Facts, HostPath, Look
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 from safedocker.loss.removal import (
@@ -22,6 +34,7 @@ from safedocker.loss.removal import (
     gone_with,
     named_mounts,
     names,
+    self_removing,
     users_of,
     volume_loss,
     without,
@@ -56,6 +69,10 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
             plan = _of_gone(command, form, facts, gone, stops=ended)
         case Reach.HOST_PATHS | Reach.HOST_PATHS_OF_CONTAINERS:
             plan = _plan(command, form, facts, missing_paths(facts), (), gaps=unseen_paths(facts))
+        case Reach.STACKS | Reach.SURPLUS_TASKS | Reach.SWARM:
+            plan = _of_swarm(command, form, facts)
+        case Reach.CONTEXTS:
+            plan = _plan(command, form, facts, contexts.removed(command, facts), ())
         case Reach.OVERWRITTEN:
             written = copying.losses(facts.overwritten)
             made = missing_paths(facts)
@@ -64,8 +81,12 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
             plan = _project_rm(command, form, facts)
         case Reach.PROJECT_DOWN:
             plan = _project_down(command, form, facts)
+        case Reach.PROJECT_UP:
+            plan = _project_up(command, form, facts)
+        case Reach.PROJECT_ENDED:
+            plan = _project_ended(command, form, facts)
         case _:
-            raise NotImplementedError(form.reach)
+            assert_never(form.reach)
     return replace(plan, gaps=facts.gaps + plan.gaps, disputes=disputes(plan, facts))
 
 
@@ -73,7 +94,10 @@ def to_inspect(command: Command, form: Form, facts: Facts) -> tuple[Container, .
     """The containers whose anonymous mounts, or whose --rm, decide what this form takes."""
     match form.reach:
         case Reach.NAMED:
-            return named_containers(command, facts)
+            tasks = swarm.taken(command, form, facts).removed.all
+            return (*named_containers(command, facts), *tasks)
+        case Reach.STACKS | Reach.SURPLUS_TASKS | Reach.SWARM:
+            return swarm.taken(command, form, facts).removed.all
         case Reach.STOPPED_CONTAINERS | Reach.STOPPED_CONTAINERS_THEN_VOLUMES:
             return prune.stopped_containers(command, facts)
         case Reach.ENDED_CONTAINERS | Reach.HOST_PATHS_OF_CONTAINERS:
@@ -82,6 +106,10 @@ def to_inspect(command: Command, form: Form, facts: Facts) -> tuple[Container, .
             return compose.removed_by_rm(command, facts)
         case Reach.PROJECT_DOWN:
             return compose.removed_by_down(command, facts).all
+        case Reach.PROJECT_UP:
+            return starts.concerned(command, facts)
+        case Reach.PROJECT_ENDED:
+            return starts.ended(command, facts)
         case _:
             return ()
 
@@ -139,14 +167,16 @@ def _major(version: str) -> int:
 def disputes(plan: Plan, facts: Facts) -> tuple[str, ...]:
     """Where a container mounts a volume that would go, and the engine says that nobody uses it.
 
-    An engine that lost count removes volumes in use (moby#37706, for-linux#1237).
+    An engine that lost count removes volumes in use (moby#37706, for-linux#1237). What a prune
+    takes is by the engine's count alone, so there every volume is looked at.
     """
     if facts.dangling is None:
         return ()
+    lost = {loss.name for loss in plan.volumes}
     return tuple(
-        f"the engine says that nobody uses the volume {loss.name}, and lists {names(users)} with it"
-        for loss in plan.volumes
-        if loss.name in facts.dangling and (users := users_of(loss.name, facts.containers))
+        f"the engine says that nobody uses the volume {name}, and lists {names(users)} with it"
+        for name in sorted(facts.volumes if plan.form.reach.prunes else lost)
+        if name in facts.dangling and (users := users_of(name, facts.containers))
     )
 
 
@@ -205,12 +235,16 @@ def _is_mild(signal: str) -> bool:
 
 
 def _named(command: Command, form: Form, facts: Facts) -> Plan:
-    """What operands address: containers with what goes with them, and volumes."""
+    """What operands address: containers with what goes with them, volumes, plugins, and what a
+    swarm keeps."""
     removed = named_containers(command, facts)
     takes_volumes = command.path == ("container", "rm") and command.on("volumes")
     gone = gone_with(facts, Removed(removed) if takes_volumes else Removed((), removed))
-    losses = {(loss.kind, loss.name): loss for loss in gone.losses}
-    stays = list(gone.stays)
+    taken = swarm.taken(command, form, facts)
+    of_swarm = swarm.losses(taken, facts)
+    told = (*of_swarm.losses, *gone.losses, *named_plugins(command, facts))
+    losses = {(loss.kind, loss.name): loss for loss in told}
+    stays = [*gone.stays, *of_swarm.stays]
     if takes_volumes:
         stays += named_mounts(removed)
     remaining = without(facts.containers, removed)
@@ -227,7 +261,35 @@ def _named(command: Command, form: Form, facts: Facts) -> Plan:
             lost = volume_loss(volume, "named in the command", facts)
             losses = {key: loss for key, loss in losses.items() if key[1] != volume.name}
             losses[lost.kind, lost.name] = lost
-    return _plan(command, form, facts, losses.values(), stays, stops=removed, gaps=gone.gaps)
+    stops = (*removed, *taken.removed.with_volumes)
+    gaps = gone.gaps + of_swarm.gaps
+    return _plan(command, form, facts, losses.values(), stays, stops=stops, gaps=gaps)
+
+
+def _of_swarm(command: Command, form: Form, facts: Facts) -> Plan:
+    taken = swarm.taken(command, form, facts)
+    return _of_gone(
+        command, form, facts, swarm.losses(taken, facts), stops=taken.removed.with_volumes
+    )
+
+
+def named_plugins(command: Command, facts: Facts) -> list[Loss]:
+    """The plugins that operands address. One that is enabled goes only by force.
+
+    Source: moby plugin/backend_linux.go Remove.
+    """
+    found: dict[str, Loss] = {}
+    for target in operands.targets(command, facts.docker):
+        if target.collection != "plugins":
+            continue
+        plugin = operands.find_plugin(target.name, facts.plugins)
+        if plugin is None or (plugin.enabled and not command.on("force")):
+            continue
+        drivers = {plugin.name, plugin.name.removesuffix(":latest")}
+        users = tuple(v.name for v in facts.volumes.values() if v.driver in drivers)
+        why = "its volumes are out of reach without it" if users else "named in the command"
+        found[plugin.id] = Loss(Kind.PLUGIN, plugin.name, None, why, id=plugin.id, used_by=users)
+    return list(found.values())
 
 
 def missing_paths(facts: Facts) -> list[Loss]:
@@ -262,7 +324,7 @@ def unseen_paths(facts: Facts) -> tuple[str, ...]:
 def _project_rm(command: Command, form: Form, facts: Facts) -> Plan:
     removed = compose.removed_by_rm(command, facts)
     takes_volumes = command.on("volumes")
-    gone = gone_with(facts, Removed(removed) if takes_volumes else Removed((), removed))
+    gone = gone_with(facts, Removed(removed) if takes_volumes else self_removing(removed))
     stays = named_mounts(removed) if takes_volumes else []
     project = facts.model.project if facts.model else None
     plan = _of_gone(command, form, facts, gone, project=project, stops=removed)
@@ -272,7 +334,10 @@ def _project_rm(command: Command, form: Form, facts: Facts) -> Plan:
 def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
     removed = compose.removed_by_down(command, facts)
     takes_volumes = command.on("volumes")
-    gone = gone_with(facts, removed if takes_volumes else Removed((), removed.all))
+    without_volumes = removed.without_volumes if takes_volumes else removed.all
+    ending = self_removing(without_volumes)
+    with_volumes = (*ending.with_volumes, *(removed.with_volumes if takes_volumes else ()))
+    gone = gone_with(facts, Removed(with_volumes, ending.without_volumes))
     losses = {(loss.kind, loss.name): loss for loss in gone.losses}
     stays = list(gone.stays)
     remaining = without(facts.containers, removed.all)
@@ -305,6 +370,43 @@ def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
     return replace(plan, safer=compose.safer_down(command)) if takes_volumes else plan
 
 
+def _project_up(command: Command, form: Form, facts: Facts) -> Plan:
+    changed = recreate.change(command, facts)
+    project = facts.model.project if facts.model else None
+    gone = gone_with(facts, self_removing(changed.removed, also=changed.replaced))
+    losses = [
+        loss
+        for loss in gone.losses
+        if loss.kind is not Kind.DETACHED_VOLUME or loss.name not in changed.carried
+    ]
+    stays = list(gone.stays)
+    stays += [Stays(name, "handed on to the new container") for name in sorted(changed.carried)]
+    stays += [
+        Stays(name, "its definition changed: Compose asks, and nobody is there to say yes")
+        for name in changed.offered
+    ]
+    for name in changed.volumes:
+        volume = facts.volumes.get(name)
+        if volume is not None:
+            why = "its definition in the Compose file changed: Compose makes it anew"
+            losses.append(replace(volume_loss(volume, why, facts), kind=Kind.NAMED_VOLUME))
+    losses += missing_paths(facts)
+    gaps = (*gone.gaps, *unseen_paths(facts))
+    return _plan(
+        command, form, facts, losses, stays, stops=changed.gone, gaps=gaps, project=project
+    )
+
+
+def _project_ended(command: Command, form: Form, facts: Facts) -> Plan:
+    if facts.model is None:
+        return _plan(command, form, facts, (), ())
+    if command.path[-1] == "kill" and _is_mild(command.value("signal") or "KILL"):
+        return _plan(command, form, facts, (), (), project=facts.model.project)
+    ended = tuple(one for one in starts.ended(command, facts) if one.auto_remove is not False)
+    gone = gone_with(facts, Removed(ended), disposable=True)
+    return _of_gone(command, form, facts, gone, stops=ended, project=facts.model.project)
+
+
 def _of_gone(
     command: Command,
     form: Form,
@@ -326,6 +428,11 @@ def _of_gone(
     )
 
 
+def _stops_for_good(container: Container) -> bool:
+    """Can nobody start it again? With --rm it is gone then; a swarm puts another in its place."""
+    return container.auto_remove is True or TASK in container.labels
+
+
 _ORDER = {kind: place for place, kind in enumerate(Kind)}
 
 
@@ -341,8 +448,7 @@ def _plan(
     project: str | None = None,
 ) -> Plan:
     ordered = tuple(sorted(losses, key=lambda loss: (_ORDER[loss.kind], loss.name)))
-    lost = {loss.name for loss in ordered if loss.kind.is_volume}
-    held = [c for c in stops if c.running and any(m.volume in lost for m in c.mounts)]
+    held = [container for container in stops if container.running]
     return Plan(
         command=command,
         form=form,
@@ -350,7 +456,7 @@ def _plan(
         losses=ordered,
         stays=tuple(dict.fromkeys(stays)),
         gaps=gaps,
-        stops=tuple(c.id for c in held if not c.auto_remove),
-        pauses=tuple(c.id for c in held if c.auto_remove),
+        stops=tuple(c.id for c in held if not _stops_for_good(c)),
+        pauses=tuple(c.id for c in held if _stops_for_good(c)),
         project=project,
     )

@@ -3,6 +3,7 @@ anonymous volumes, which are removed too or left without a container. Pure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -36,6 +37,14 @@ class Removed:
     def all(self) -> tuple[Container, ...]:
         """Both, those removed with their volumes first."""
         return self.with_volumes + self.without_volumes
+
+
+def self_removing(removed: Iterable[Container], also: Iterable[Container] = ()) -> Removed:
+    """Containers that are stopped and then removed without their volumes, and `also` those: one
+    that was started with --rm takes its anonymous volumes along, as it is gone by the stop."""
+    every = (*removed, *also)
+    ends = tuple(one for one in every if one.running and one.auto_remove)
+    return Removed(ends, tuple(one for one in every if one not in ends))
 
 
 @dataclass(frozen=True)
@@ -80,13 +89,13 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
             gaps.append(f"container {container.name} could not be inspected")
         for mount in container.mounts:
             volume = facts.volumes.get(mount.volume)
-            if volume is None or mount.anonymous is False:
+            if volume is None or (mount.anonymous is False and not _named_by_engine(volume)):
                 continue
             users = users_of(mount.volume, remaining)
             why = f"anonymous volume of {container.name} at {mount.target}"
             if users:
                 stays.append(Stays(mount.volume, f"anonymous, but in use by {names(users)}"))
-            elif takes:
+            elif takes and mount.anonymous is not False:
                 lost = volume_loss(volume, why, facts, anonymous=True)
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:
@@ -94,6 +103,12 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
                 detached[volume.name] = replace(lost, kind=Kind.DETACHED_VOLUME)
     left = [loss for name, loss in detached.items() if name not in losses]
     return Gone((*layers, *losses.values(), *left), tuple(stays), tuple(gaps))
+
+
+def _named_by_engine(volume: Volume) -> bool:
+    """Did nobody name the volume? Compose mounts one that it hands on to the next container by
+    its name; then a removal with volumes spares it, and nobody knows it by that name either."""
+    return re.fullmatch("[0-9a-f]{64}", volume.name) is not None
 
 
 def volume_loss(volume: Volume, why: str, facts: Facts, *, anonymous: bool | None = None) -> Loss:

@@ -106,7 +106,7 @@ def caller(environ: Mapping[str, str], terminal: bool, parent: str = "") -> Call
 
 def protectable(loss: Loss) -> bool:
     """Is there a way to protect it? Those are backup/ways.py's."""
-    return loss.kind.is_volume or loss.kind in {Kind.CONFIG, Kind.CONTEXT}
+    return loss.kind.is_volume or loss.kind in {Kind.LAYER, Kind.CONFIG, Kind.CONTEXT}
 
 
 def wants_weight(policy: Policy, who: Caller) -> bool:

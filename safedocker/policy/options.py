@@ -16,6 +16,15 @@ class Mode(enum.Enum):
     DENY = "deny"  # refuse
 
 
+class Answer(enum.Enum):
+    """What a person chooses when asked."""
+
+    BACK_UP = "back up"
+    WITHOUT = "without a backup"
+    MAKE = "make the paths"
+    CANCEL = "cancel"
+
+
 class CallerKind(enum.Enum):
     """Who typed the command, as far as it can be told."""
 

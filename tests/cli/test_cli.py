@@ -27,10 +27,11 @@ from safedocker.backup.manifest import (
     Use,
 )
 from safedocker.backup.store import Claim, FolderStore, Restore
-from safedocker.backup.undo import Restored, RestoredVolume, Step
+from safedocker.backup.undo import Restored, RestoredPart, Step
 from safedocker.command.parse import parse
 from safedocker.edge import wording_backup
 from safedocker.loss.plan import Kind
+from tests.explained import checked
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DIGEST = "3f2a9c81b4de70715ac1b0d2e94f8a6630c2d1e5f7a8b9c0d1e2f3a4b5c6d7e8"
@@ -323,7 +324,7 @@ def told(made, *volumes, here=False):
 
 def test_a_project_is_started_with_the_files_it_was_taken_down_with():
     made = backup()
-    one = RestoredVolume(made.parts[0], "shop_pgdata", Step.CREATE)
+    one = RestoredPart(made.parts[0], "shop_pgdata", Step.CREATE)
     (line,) = told(made, one)
     assert line == (
         "to start the project again: cd /srv/shop && docker compose -f 'prod file.yml' up -d"
@@ -333,21 +334,21 @@ def test_a_project_is_started_with_the_files_it_was_taken_down_with():
 
 def test_a_project_file_from_stdin_is_asked_for_again():
     made = backup(argv=("docker-compose", "-f", "-", "down", "-v"))
-    lines = told(made, RestoredVolume(made.parts[0], "shop_pgdata", Step.CREATE))
+    lines = told(made, RestoredPart(made.parts[0], "shop_pgdata", Step.CREATE))
     assert lines[0].endswith("docker-compose -f - up -d")
     assert "standard input" in lines[1]
 
 
 def test_under_another_name_the_project_would_not_find_it():
     made = backup()
-    (line,) = told(made, RestoredVolume(made.parts[0], "copy", Step.CREATE))
+    (line,) = told(made, RestoredPart(made.parts[0], "copy", Step.CREATE))
     assert line.endswith("docker run -v copy:/var/lib/postgresql/data postgres:15")
 
 
 def test_what_no_project_finds_is_mounted_by_hand():
     lone = part(DIGEST, Kind.ANONYMOUS_VOLUME, used_by=(Use("web", "nginx", "/data", True),))
     made = backup("20261123-020400-abcd", argv=("docker", "rm", "-fv", "web"), parts=(lone,))
-    mount, name = told(made, RestoredVolume(lone, DIGEST, Step.CREATE))
+    mount, name = told(made, RestoredPart(lone, DIGEST, Step.CREATE))
     assert mount == (f"to mount 3f2a9c81b4de… as web had it: docker run -v {DIGEST}:/data nginx")
     assert name.endswith("undo 20261123-020400-abcd --volume 3f2a9c81b4de --as NAME")
 
@@ -358,19 +359,22 @@ def test_what_no_project_finds_is_mounted_by_hand():
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["docker", "ps"], "no form matched"),
-        (["docker", "compose", "down"], "no form matched"),
+        (["docker", "ps"], "no row: `container ls` loses nothing"),
+        (["docker", "compose", "logs", "-f"], "no row: `compose logs` loses nothing"),
+        (["docker", "compose", "down", "--dry-run"], "no row: `compose down` loses nothing with"),
         (["docker", "volume", "rm", "--help"], "it shows help or a version"),
         (["docker", "volume", "rm"], "its client would refuse it"),
-        (["docker", "run", "img", "sh", "-c", "docker volume rm x"], "no form matched"),
+        (["docker", "run", "img", "sh", "-c", "docker volume rm x"], "no row: `container run`"),
+        (["docker", "frobnicate"], "no row: it is no command that could lose anything"),
     ],
 )
 def test_a_harmless_command_is_explained(place, words, why):
     done = place.call("explain", "--json", "--", *words)
     assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
+    found = checked(done.stdout)
     assert found["runs_at_once"].startswith(why)
     assert found["form"] is None
+    assert {one["action"] for one in found["decisions"].values()} == {"pass"}
     text = place.call("explain", "--", *words)
     assert why in text.stdout
     assert ": it would run at once" in text.stdout
@@ -394,10 +398,23 @@ def test_without_an_engine_explain_says_so_and_ends_well(place):
     assert "removes the volumes named, whatever they hold" in done.stdout
     assert "unix:///nonexistent/x.sock" in done.stdout
     assert "exit code 69" in done.stdout
-    found = json.loads(place.run("explain", "--json", "--", *words, path=path).stdout)
-    assert found["form"] == "volume-rm"
+    found = checked(place.run("explain", "--json", "--", *words, path=path).stdout)
+    assert found["form"]["name"] == "volume-rm"
     assert found["error"]["exit_code"] == 69
-    assert found["decision"] is None
+    assert {one["rule"] for one in found["decisions"].values()} == {"no-engine"}
+    assert found["decision"]["action"] == "refuse"
+
+
+def test_without_an_engine_explain_tells_what_would_pass_all_the_same(place):
+    path = fake_docker(place)
+    words = ("docker", "-H", "unix:///nonexistent/x.sock", "rm", "db")
+    found = checked(place.run("explain", "--json", "--", *words, path=path).stdout)
+    assert {who: one["action"] for who, one in found["decisions"].items()} == {
+        "person": "refuse",
+        "nobody": "pass",
+        "backup": "refuse",
+    }
+    assert "decision: pass" in place.run("explain", "--", *words, path=path).stdout
 
 
 def test_without_a_real_docker_explain_says_so(place):

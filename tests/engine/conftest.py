@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import pexpect
 import pytest
 
 from safedocker import install
+from tests.engine.outcome import Bench, open_bench
 from tests.engines import PrivateEngine, UnixConnection
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,17 +43,17 @@ class Screen:
         self.child.delaybeforesend = None
         self.text = ""
 
-    def wait(self, *what: str) -> Screen:
+    def wait(self, *what: str) -> Self:
         for one in what:
             self.child.expect(one)
             self.text += f"{self.child.before}{self.child.after}"
         return self
 
-    def asked(self) -> Screen:
+    def asked(self) -> Self:
         """The question stands there, and what is typed is an answer."""
         return self.wait("What now", "Cancel")
 
-    def type(self, keys: str) -> Screen:
+    def type(self, keys: str) -> Self:
         self.child.send(keys)
         return self
 
@@ -263,3 +264,30 @@ def open_shell(
     yield open_one
     for home in opened:
         shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def benches(
+    start_engine: Callable[[str], PrivateEngine], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Bench]]:
+    """The bench of a pairing: "26", or "20@26" for the client of 20 before the engine of 26.
+
+    One at a time: a bench sweeps all that its engine holds.
+    """
+    place = tmp_path_factory.mktemp("corpus")
+    standing: dict[str, Bench] = {}
+
+    def stand(pairing: str) -> Bench:
+        if pairing not in standing:
+            while standing:
+                standing.popitem()[1].close()
+            client, _, version = pairing.partition("@")
+            start_engine(client)  # skips where there is none
+            engine = start_engine(version or client)
+            folder = place / f"{pairing}-{len(list(place.iterdir()))}"
+            standing[pairing] = open_bench(engine, PrivateEngine(client), folder)
+        return standing[pairing]
+
+    yield stand
+    for bench in standing.values():
+        bench.close()

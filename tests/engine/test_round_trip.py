@@ -140,7 +140,7 @@ def test_volume_comes_back_as_it_was(
     assert part.not_kept == row.not_kept
     fresh.run("docker", "volume", "rm", "data")
     restored = undo(backup, client, store, progress=silent, now=NOW)
-    assert [(one.name, one.step) for one in restored.volumes] == [("data", Step.CREATE)]
+    assert [(one.name, one.step) for one in restored.parts] == [("data", Step.CREATE)]
     after = client.volume("data")
     assert after
     assert (after.driver, after.options, after.labels) == (
@@ -150,7 +150,7 @@ def test_volume_comes_back_as_it_was(
     )
     assert see(place) == seen
     again = undo(backup, client, store, progress=silent, now=NOW)
-    assert [one.step for one in again.volumes] == [Step.NOTHING]
+    assert [one.step for one in again.parts] == [Step.NOTHING]
     assert not fresh.run("docker", "ps", "-aq", "-f", "label=com.safedocker.helper").stdout
 
 

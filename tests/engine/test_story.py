@@ -346,6 +346,33 @@ def test_s2_system_prune_of_an_agent_is_refused_and_names_each_project(shell):
     assert shell.state() == before
 
 
+HEAVY = "head -c 60000000 /dev/urandom > /blob; echo kept > /etc/own; rm /bin/vi; echo x > /anon/f"
+
+
+@pytest.mark.parametrize("line", ["docker rm -f box", "docker rm -fv box"])
+def test_v2_s4_s5_a_container_comes_back_with_what_it_wrote(shell, line):
+    """Its own files weigh more than the line, so mode backup keeps the container."""
+    shell.out("docker run -d --init --name box -v /anon -v named:/n busybox sleep 1000")
+    shell.out(f"docker exec box sh -c {shlex.quote(HEAVY)}")
+    told = "docker exec box sh -c 'md5sum /blob /etc/own /anon/f; ls /bin | md5sum'"
+    before = shell.out(told)
+    done = shell.run(line, check=True, SAFEDOCKER_MODE="backup")
+    assert done.stdout == "box\n"
+    assert shell.running() == set()
+    (backup,) = shell.backups()
+    assert "container box" in shell.run("safedocker backups", check=True).stdout
+    shell.run(f"safedocker show {backup}", check=True)
+    undone = shell.run("safedocker undo", check=True)
+    assert "container box" in undone.stdout
+    assert shell.running() == {"box"}, "it ran before"
+    assert shell.out(told) == before
+    assert shell.helpers() == shell.partial() == []
+    shell.out("docker stop -t 0 box")
+    assert "already there" in shell.run("safedocker undo", check=True).stdout
+    taken = shell.run(f"safedocker undo {backup} --volume box --as other", check=True)
+    assert "container other" in taken.stdout
+
+
 @pytest.mark.parametrize("verb", ["stop", "kill", "rm -fv"])
 def test_what_a_container_with_rm_takes_along_is_copied_while_it_is_paused(shell, verb):
     shell.out("docker run -d --rm --init --name box -v /anon busybox sleep 1000")

@@ -121,6 +121,7 @@ def test_plan_is_backed_up_with_all_there_is_to_know(
         reserve=0,
     )
     assert store.get(backup.id) == backup
+    assert backup.engine is not None
     assert backup.engine.id == client.identity.id
     assert (backup.argv, backup.cwd, backup.caller) == (("docker", "\udcff"), "/x", "me")
     assert backup.form == "volume-rm"

@@ -64,7 +64,7 @@ class Story:
         return {name: see(mountpoint(self.private, name)) for name in names}
 
     def steps(self, restored: Restored) -> dict[str, Step]:
-        return {one.name: one.step for one in restored.volumes}
+        return {one.name: one.step for one in restored.parts}
 
     def back(self, name: str, of: str = "") -> bool:
         labels = self.client.volume(name)
@@ -153,6 +153,7 @@ def test_volume_in_use_stays(story: Story, overwrite: bool) -> None:
 
 
 def test_other_engine_is_refused(story: Story) -> None:
+    assert story.backup.engine is not None
     story.backup = replace(story.backup, engine=replace(story.backup.engine, id="ANOTHER"))
     with pytest.raises(SafedockerError, match="comes from the engine"):
         story.undo()

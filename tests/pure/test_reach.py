@@ -106,11 +106,18 @@ def test_a_name_beats_another_containers_id_prefix():
     assert lost("docker rm -v abc", held) == ["v"]
 
 
-def test_a_running_container_is_stopped_only_when_it_holds_what_is_lost():
-    holder = container("db", ("v", True), running=True)
-    other = container("web", running=True)
-    found = plan("docker rm -fv db web", facts(volume("v"), containers=[holder, other]))
-    assert found.stops == (holder.id,)
+def test_a_backup_may_stop_what_the_command_stops_and_pause_what_would_be_gone_then():
+    held = facts(
+        volume("v"),
+        containers=[
+            container("db", ("v", True), running=True),
+            container("web"),
+            container("once", running=True, auto_remove=True),
+        ],
+    )
+    found = plan("docker rm -fv db web once", held)
+    assert found.stops == (held.containers[0].id,)
+    assert found.pauses == (held.containers[2].id,)
 
 
 def test_a_container_that_could_not_be_inspected_is_a_gap():
@@ -144,7 +151,7 @@ def test_what_a_container_that_removes_itself_leaves_is_disposable_when_it_ends(
     ],
 )
 def test_an_operand_is_joined_into_a_path_and_cleaned(line, names):
-    """moby client/client.go getAPIPath; the same lines run on real engines in test_prediction."""
+    """moby client/client.go getAPIPath; the same lines run on real engines in test_corpus."""
     assert lost(line, facts(volume("x"))) == names
 
 

@@ -167,7 +167,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "foreign": lambda text: b'{"name": "package"}',
     "list": lambda text: b"[]",
     "binary": lambda text: b"\xff\xfe\x00",
-    "newer": lambda text: text.replace(b'"manifest": 1', b'"manifest": 2'),
+    "newer": lambda text: text.replace(b'"manifest": 1', b'"manifest": 99'),
     "older": lambda text: text.replace(b'"manifest": 1', b'"manifest": 0'),
     "wrong-type": lambda text: text.replace(b'"bytes": 6005', b'"bytes": "6005"'),
     "outside": lambda text: text.replace(b"volume-1.tar.zst", b"../../etc/passwd"),

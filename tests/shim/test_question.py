@@ -52,7 +52,7 @@ for word in sys.stdin if sys.argv[1] == "stdin" else sys.argv[1:2]:
     decision = Decision(Action.ASK, "data would be lost", "ask", challenge(plan))
     try:
         with process.EndingSignals():
-            print("answer:", terminal.ask(plan, decision).name, flush=True)
+            print("answer:", terminal.ask(plan, decision).answer.name, flush=True)
     except KeyboardInterrupt:
         print("answer: interrupted", flush=True)
         code = 130

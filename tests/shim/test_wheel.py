@@ -50,7 +50,8 @@ def test_shims_from_the_wheel_run(site, tmp_path):
         assert (done.returncode, done.stdout, done.stderr) == (0, f"real {' '.join(words)}\n", "")
 
 
-def test_wheel_holds_the_package_and_no_test(site):
+def test_wheel_holds_the_package_with_its_schema_and_no_test(site):
     names = {path.name for path in site.iterdir()}
     assert "safedocker" in names
+    assert (site / "safedocker/explain.schema.json").exists()
     assert "tests" not in names

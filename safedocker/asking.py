@@ -1,0 +1,56 @@
+"""The question in the walk: put to the person, or answered by what was said for the whole batch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safedocker.edge import batch, process, wording
+from safedocker.policy import batch as covering
+
+if TYPE_CHECKING:
+    from safedocker.loss.plan import Plan
+    from safedocker.policy.decide import Decision
+    from safedocker.policy.options import Answer
+    from safedocker.shim import Room
+
+
+def ask(plan: Plan, decision: Decision, room: Room) -> tuple[Answer, str]:
+    """Return what the person chose, now or for all that this parent starts, and how it was told.
+
+    Raise KeyboardInterrupt for Ctrl-C, and for what comes after it in the same batch.
+    """
+    here, parent = process.working_directory(), room.parent
+    if parent is None:
+        return room.terminal.ask(plan, decision, caller=room.who).answer, "at the terminal"
+    state = Path(process.state_folder())
+    given = batch.recall(state, parent, covering.LASTS)
+    if given is not None:
+        before = given.answer
+        if before is None:
+            raise KeyboardInterrupt
+        if covering.covers(before, given.scope, plan, decision, here):
+            room.turn.end()
+            told = f"for {wording.batch(parent.command)}"
+            room.terminal.note(f"{before.value}, as answered {told}: {wording.headline(plan)}")
+            return before, told
+
+    def remember(answer: Answer | None) -> None:
+        about = covering.scope(plan, decision, here)
+        batch.remember(state, parent, batch.Given(answer, about, time.time()))
+
+    try:
+        chosen = room.terminal.ask(
+            plan,
+            decision,
+            caller=room.who,
+            batch=covering.offered(plan, decision),
+            challenge=covering.CHALLENGE,
+        )
+    except KeyboardInterrupt:
+        remember(None)
+        raise
+    if chosen.for_all:
+        remember(chosen.answer)
+    return chosen.answer, "at the terminal" + (", for the batch" if chosen.for_all else "")

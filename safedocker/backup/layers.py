@@ -1,0 +1,197 @@
+"""A container that is kept: its definition and the layer it wrote, in one file of the store; and
+how it is made again. Its volumes are parts of their own.
+
+The file unpacks to one line of JSON, then the layer's tar. The layer's digest is the engine's own:
+it is compared when it is read, when it is read back, and by the engine when it is put back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safedocker.backup import ways
+from safedocker.backup.inventory import BadArchive
+from safedocker.backup.manifest import Consistency, CrossCheck, Part, Stored
+from safedocker.backup.store import Draft
+from safedocker.backup.ways import Engine, Meter
+from safedocker.errors import NoBackup, SafedockerError
+from safedocker.loss.facts import Container
+from safedocker.loss.plan import Loss
+
+WAY = "layer"
+NOT_KEPT = ("its id and its logs", "that its image had another name: it is the layer's own now")
+_SWARM = "com.docker.swarm."  # a container with these would be taken for a task
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first line of the file."""
+
+    definition: Mapping[str, Any]  # as the engine tells it
+    digest: str  # of the layer: "sha256:..."
+    size: int  # bytes of the layer's tar
+    ran: bool  # before it was stopped for the copy
+
+
+def take(
+    loss: Loss,
+    engine: Engine,
+    draft: Draft,
+    stem: str,
+    meter: Meter,
+    consistency: tuple[Consistency, str],
+    *,
+    ran: bool,
+) -> Part:
+    """Put a container into the draft, read it back, and return its part.
+
+    Raise NoBackup when it is gone, or its layer is not what the engine said it was.
+    """
+    definition = engine.definition(loss.id)
+    name = f"{stem}.tar.zst"
+    packed = hashlib.sha256()
+    with engine.read_layer(loss.id) as (digest, size, chunks):
+        head = {"container": 1, "definition": definition, "digest": digest, "size": size}
+        line = json.dumps({**head, "ran": ran}).encode("ascii") + b"\n"
+        layer = _compared(ways.metered(chunks, meter), digest, size)
+        stored = draft.put(name, ways.pack(_before(line, layer), packed.update))
+    file = Stored(name, stored, packed.hexdigest())
+    check(file, draft.open(name))
+    return Part(
+        kind=loss.kind,
+        name=loss.name,
+        driver="",
+        options={},
+        labels={},
+        used_by=(),
+        content=loss.content,
+        way=WAY,
+        file=file,
+        inventory=None,
+        consistency=consistency[0],
+        reached=consistency[1],
+        cross_check=CrossCheck.EQUAL,
+        not_kept=NOT_KEPT,
+    )
+
+
+def _before(line: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    yield line
+    yield from pieces
+
+
+def _compared(pieces: Iterable[bytes], digest: str, size: int) -> Iterator[bytes]:
+    """The pieces of a layer; raise BadArchive at the end when they are not that layer."""
+    seen = hashlib.sha256()
+    had = 0
+    for piece in pieces:
+        seen.update(piece)
+        had += len(piece)
+        yield piece
+    if (f"sha256:{seen.hexdigest()}", had) != (digest, size):
+        raise BadArchive("the layer is not the one that its digest names")
+
+
+def _opened(pieces: Iterable[bytes]) -> tuple[_Head, Iterator[bytes]]:
+    """The first line, and the layer after it."""
+    unpacked = ways.unpack(pieces)
+    start = b""
+    while b"\n" not in start:
+        piece = next(unpacked, b"")
+        if not piece:
+            raise BadArchive("the container's definition is cut short")
+        start += piece
+    line, _, rest = start.partition(b"\n")
+    try:
+        told = json.loads(line)
+        head = _Head(told["definition"], told["digest"], told["size"], told["ran"])
+    except (ValueError, KeyError, TypeError) as fault:
+        raise BadArchive(f"the container's definition can't be read: {fault}") from fault
+    return head, _compared(_before(rest, unpacked), head.digest, head.size)
+
+
+def check(file: Stored, pieces: Iterable[bytes]) -> None:
+    """Read a part's file and compare. Raise BadArchive when it is not what was written."""
+    packed = hashlib.sha256()
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        for piece in pieces:
+            packed.update(piece)
+            size += len(piece)
+            yield piece
+
+    source = counted()
+    _head, layer = _opened(source)
+    for _piece in layer:
+        pass
+    for _piece in source:
+        pass
+    if (packed.hexdigest(), size) != (file.sha256, file.bytes):
+        raise BadArchive(f"{file.name} is not the file that was written")
+
+
+def put_back(
+    name: str, open_file: Callable[[], Iterable[bytes]], engine: Engine
+) -> tuple[str, ...]:
+    """Make the container again, and start it if it ran; return sentences for the person.
+
+    Raise SafedockerError when the engine would not, or a volume that it mounts is not there: an
+    empty one of that name would be made.
+    """
+    head, layer = _opened(open_file())
+    definition = _told_anew(head.definition)
+    for mount in definition.get("Mounts") or ():
+        volume = mount.get("Name", "") if mount.get("Type") == "volume" else ""
+        if volume and engine.volume(volume) is None:
+            raise SafedockerError(
+                f"the container {name} mounts the volume {volume}, which is not there: an empty "
+                "one would be made",
+                "put that volume back first",
+            )
+    id_, notes = engine.make_container(name, definition, head.digest, head.size, layer)
+    if head.ran:
+        try:
+            engine.start((id_,))
+        except SafedockerError as fault:
+            notes += (f"{name} ran before and does not start: {fault.message}",)
+    return notes
+
+
+def _told_anew(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition of a container that belongs to no swarm."""
+    config = dict(definition.get("Config") or {})
+    labels = config.get("Labels") or {}
+    config["Labels"] = {key: one for key, one in labels.items() if not key.startswith(_SWARM)}
+    return {**definition, "Config": config}
+
+
+def is_there(name: str, containers: Iterable[Container], *, ours: bool) -> bool:
+    """Is the container back already? Raise SafedockerError when another of that name stands there.
+
+    `ours`: an undo of this backup made it, as the journal says; it is made in one step.
+    """
+    if not any(one.name == name for one in containers):
+        return False
+    if ours:
+        return True
+    raise SafedockerError(
+        f"there is a container {name} already: nothing was changed",
+        f"put it back beside that one with --as NEW, or remove that one first: docker rm {name}",
+    )
+
+
+def check_there(losses: Iterable[Loss], containers: Iterable[Container]) -> None:
+    """Raise NoBackup when one of the containers is gone meanwhile."""
+    there = {one.id for one in containers}
+    for loss in losses:
+        if loss.id not in there:
+            raise NoBackup(
+                f"the container {loss.name} is gone meanwhile: nothing was removed by safedocker",
+                "type the command again to see what it takes now",
+            )
