@@ -38,6 +38,8 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     told = mounts.read(command, settled.versions.docker, process.logical_directory())
     if told.refused:
         raise WouldFail(told.refused)
+    if command.on("detach") and command.values("attach"):
+        raise WouldFail("conflicting options: --attach and --detach")
     if _wants_terminal(command) and not os.isatty(0):
         raise WouldFail("the input device is not a TTY")
     image = command.operands[0] if command.operands else ""

@@ -74,6 +74,7 @@ CASES = (
     Case("deep", f"{RUN} -v {{b}}/m/n/o:/x:ro busybox", "m/n/o"),
     Case("cluster", f"{RUN} -itdv{{b}}/m:/x busybox true", "m"),
     Case("no-terminal", f"{RUN} -it -v {{b}}/m:/x busybox true", "", versions="20 28"),
+    Case("attached-and-not", f"{RUN} -da stdout -v {{b}}/m:/x busybox"),
     Case("two", f"{RUN} -v {{b}}/m:/x -v {{b}}/here:/y -v {{b}}/n:/z busybox", "m n"),
     Case("there", f"{RUN} -v {{b}}/here:/x busybox"),
     Case("relative-20", f"{RUN} -v ./m:/x busybox", "", versions="20"),
