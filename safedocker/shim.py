@@ -20,7 +20,8 @@ from safedocker.errors import (
     SafedockerError,
     WouldFail,
 )
-from safedocker.loss import forms, mounts
+from safedocker.loss import forms
+from safedocker.quick import makes_nothing
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         call = Call(program, process.find_real(program, recorded, shim), words)
         readings = parse(program, words)
-        if not any(map(forms.match, readings)) or all(map(_makes_nothing, readings)):
+        if not any(map(forms.match, readings)) or all(map(makes_nothing, readings)):
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -87,32 +88,6 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(_tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
         sys.exit(report(fault, arguments))
-
-
-def _makes_nothing(command: Command) -> bool:
-    """Is it certain, at little cost, that a command makes no host path and takes nothing else: on
-    an engine of this machine, where all that is mounted is here? Most commands of every day are so.
-    """
-    if command.program != "docker" or command.doubts or command.path not in _QUICK:
-        return False
-    where = process.local_socket(command.globals)
-    if not where:
-        return False
-    if command.path == ("container", "run"):
-        told = mounts.read(command, None, process.logical_directory())
-        return not told.donors and all(process.stands(bind.source) for bind in told.makes)
-    containers = command.operands
-    if command.path == ("container", "cp"):
-        if os.isatty(2) or "SAFEDOCKER_MODE" in os.environ:
-            return False  # what is written over would make a difference
-        ends = (end.partition(":") for end in containers if end[:1] not in {"/", "."})
-        containers = tuple(container for container, colon, _path in ends if colon)
-    from safedocker.edge import probe
-
-    return all(probe.mounts_what_is_here(where, container) for container in containers)
-
-
-_QUICK = frozenset(("container", verb) for verb in ("run", "start", "restart", "cp"))
 
 
 def walk(call: Call) -> NoReturn:
@@ -384,8 +359,8 @@ def _answered(
 
 def _make_paths(plan: Plan) -> None:
     """Make the host paths as the person who calls, so that Docker does not do it as root."""
-    from safedocker import hostpaths
     from safedocker.loss.plan import Kind
+    from safedocker.survey import hostpaths
 
     for loss in plan.losses:
         if loss.kind is Kind.BIND_SOURCE:

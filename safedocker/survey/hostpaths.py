@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import copying
 from safedocker.edge import process
 from safedocker.errors import WouldFail
 from safedocker.loss import copying as loss_copying
 from safedocker.loss import mounts, nearby, operands, reach
 from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, Facts, HostPath
+from safedocker.survey import copying
 
 if TYPE_CHECKING:
     from safedocker.command.parse import Command
