@@ -20,9 +20,7 @@ from tests.engines import PrivateEngine
 pytestmark = pytest.mark.engine
 
 INIT = "docker swarm init --advertise-addr 127.0.0.1 >/dev/null"
-QUICK = (
-    "--detach --init --network host --stop-grace-period 1s --update-parallelism 0 --update-monitor 0s"
-)
+QUICK = "--detach --init --network host --stop-grace-period 1s --update-parallelism 0 --update-monitor 0s"
 BINARY = bytes(range(256)) * 4
 STATE = f"""
 {INIT}
@@ -146,7 +144,11 @@ def at_rest(shell: Shell) -> bool:
 
 def foretold(shell: Shell, command: str) -> dict[str, set[str]]:
     """What `safedocker explain` says would go, by kind."""
-    told = json.loads(shell.out(f"safedocker_explain() {{ {own(shell)} explain --json -- \"$@\"; }}; safedocker_explain {command}"))
+    told = json.loads(
+        shell.out(
+            f'safedocker_explain() {{ {own(shell)} explain --json -- "$@"; }}; safedocker_explain {command}'
+        )
+    )
     assert told["error"] is None, told["error"]
     goes: dict[str, set[str]] = {kind: set() for kind in KINDS.values()}
     if told["plan"] is None:
