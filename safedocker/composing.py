@@ -37,7 +37,7 @@ def of_up(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     starts_only = services.touches_nothing(command)
     if starts_only and not _any_missing(starts.started(command, facts), engine):
         return facts  # whichever of them is meant: nothing is missing
-    named = () if command.path[-1] == "restart" else services.services_named(command)
+    named = () if services.means_all(command, facts) else services.services_named(command)
     model = client.project(command, versions, named, or_name=starts_only)
     if model is None:
         return _gap(facts)

@@ -139,6 +139,8 @@ def _run_paths(command: Command, service: ModelService, facts: Facts) -> list[Ho
         path = source_of_run(source, facts.folder, facts.compose or ())
         if not colon:
             continue
+        if path is None:
+            return []  # the container can't be made
         by_target.pop(target, None)
         if path:
             by_target[target] = HostPath(path, target, service.name, service.image)
@@ -173,13 +175,16 @@ def ended(command: Command, facts: Facts) -> tuple[Container, ...]:
     return tuple(found)
 
 
-def source_of_run(source: str, folder: str, version: Sequence[int]) -> str:
-    """The host path that `run -v SOURCE:...` stands for, "" for a volume or an error.
+def source_of_run(source: str, folder: str, version: Sequence[int]) -> str | None:
+    """The host path that `run -v SOURCE:...` stands for, "" for a volume, None for an error.
 
-    Seen on 1.29, 2.26 and 2.40: only 2.40 takes a relative path, and takes ~ for a name.
+    Seen on 1.29, 2.26 and 2.40: only 2.40 takes a relative path, and takes ~ for a name; v1 takes
+    `./x` for the volume x.
     """
     if source.startswith("/"):
         return posixpath.normpath(source)
     if tuple(version) >= RELATIVE_SINCE and source.startswith((".", "~")):
         return posixpath.normpath(posixpath.join(folder, source))
-    return ""
+    if tuple(version[:1]) == (1,):
+        source = source.removeprefix("./")
+    return None if "/" in source or source.startswith((".", "~")) else ""

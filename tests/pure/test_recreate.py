@@ -484,10 +484,21 @@ def test_new_containers_make_the_paths_of_their_services(line, there, paths):
     assert [path.source for path in starts.new_paths(command(line, V240), held)] == paths
 
 
-def test_a_relative_path_of_run_is_none_before_2_27():
-    held = facts(V226, services=[ModelService("web")], folder="/home")
-    line = command("docker compose run -v ./y:/y web sh", V226)
-    assert starts.new_paths(line, held) == ()
+@pytest.mark.parametrize(
+    ("source", "version", "path"),
+    [
+        ("/x/../y", V1, "/y"),
+        ("./x", V1, ""),
+        ("../x", V1, None),
+        ("name", V226, ""),
+        ("./x", V226, None),
+        ("~/x", V226, None),
+        ("./x", V240, "/home/x"),
+        ("x/y", V240, None),
+    ],
+)
+def test_a_relative_path_of_run_is_one_since_2_27(source, version, path):
+    assert starts.source_of_run(source, "/home", version) == path
 
 
 @pytest.mark.parametrize(
