@@ -97,6 +97,9 @@ services:
     develop: {watch: [{path: ./src, action: sync, target: /src}]}
   db: {image: busybox, init: true, command: sleep 1000, volumes: [./db:/d]}
 """
+BROKEN = BINDS.replace(
+    "[./deep/er/web:/w,", "[{type: bind, source: ./l, target: /l, bind: {propagation: rprivate}},"
+)
 SOURCES = "mkdir src; echo FROM busybox >Dockerfile"
 LONG = """
 services:
@@ -291,6 +294,8 @@ CASES = [
         "26 28",
         file=LONG.format("./s:/s, {type: bind, source: ./l, target: /l, bind: {}}"),
     ),
+    Case("S8-paths-beside-a-broken-one", "", "compose up -d", file=BROKEN),
+    Case("S8-paths-run-beside-a-broken-one", "", "compose run -T --rm web true", file=BROKEN),
     # stop, kill, and what removes itself
     *(
         Case(

@@ -547,3 +547,25 @@ def test_only_v2s_kill_means_one_off_containers(line, version, ended):
         services=[ModelService("web")],
     )
     assert names(starts.ended(command(line, version), held)) == ended
+
+
+@pytest.mark.parametrize(
+    ("line", "version", "started"),
+    [
+        ("docker compose up", V240, []),
+        ("docker compose run web sh", V240, ["db", "other"]),
+        ("docker compose run other sh", V240, []),
+        ("docker-compose up", V1, ["db", "other"]),
+    ],
+)
+def test_what_is_started_though_the_container_of_web_cannot_be_made(line, version, started):
+    services = [ModelService("web", depends=("db",)), ModelService("db"), ModelService("other")]
+    tells = starts.unbroken(command(line, version), facts(version, services=services), {"web"})
+    assert [one.name for one in services if tells(one.name)] == started
+
+
+def test_v1_does_not_start_what_depends_on_a_broken_service():
+    services = [ModelService("web", depends=("db",)), ModelService("db"), ModelService("other")]
+    held = facts(V1, services=services)
+    tells = starts.unbroken(command("docker-compose up", V1), held, {"db"})
+    assert [one.name for one in services if tells(one.name)] == ["other"]
