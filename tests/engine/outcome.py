@@ -87,6 +87,7 @@ class Snapshot:
     """All that can be lost, by kind, as the engine and the disk state it."""
 
     volumes: Mapping[str, frozenset[str]]  # the ids of the containers that mount it
+    born: Mapping[str, str]  # dates that tell a volume from a later one of its name
     contents: Mapping[str, str]  # digests of the files in volumes, by "container:path"
     containers: Mapping[str, str]  # names by id
     running: frozenset[str]
@@ -109,7 +110,11 @@ class Snapshot:
             if users and not after.volumes.get(name, {"gone"}) and _DIGEST.fullmatch(name)
         }
         found = {
-            "volume": set(self.volumes) - set(after.volumes),
+            "volume": {
+                name
+                for name in self.volumes
+                if name not in after.volumes or self.born.get(name) != after.born.get(name)
+            },
             "detached volume": left,
             "container layer": set(self.containers) - set(after.containers),
             "image": set(self.images) - set(after.images),
@@ -315,6 +320,7 @@ class Bench:
             folders |= {here for here, _, _ in os.walk(place)}
         contexts = (self.home / ".docker/contexts/meta").glob("*/meta.json")
         return Snapshot(
+            born={one["Name"]: one["CreatedAt"] for one in volumes if dated},
             contents=contents,
             volumes={name: frozenset(ids) for name, ids in sorted(users.items())},
             containers={one["Id"]: one["Names"][-1].lstrip("/") for one in containers},

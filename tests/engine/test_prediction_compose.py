@@ -86,6 +86,21 @@ HEALTHY = APP.replace(
 )
 DECLARED = APP.replace("image: busybox", "image: busybox-volume", 1).replace("data:/data, ", "", 1)
 BUILT = APP.replace("image: busybox", "build: .", 1)
+WATCHED = """
+services:
+  web:
+    build: .
+    init: true
+    stop_grace_period: 0s
+    command: sleep 1000
+    volumes: [./web:/w]
+    develop: {watch: [{path: ./src, action: sync, target: /src}]}
+  db: {image: busybox, init: true, command: sleep 1000, volumes: [./db:/d]}
+"""
+BROKEN = BINDS.replace(
+    "[./deep/er/web:/w,", "[{type: bind, source: ./l, target: /l, bind: {propagation: rprivate}},"
+)
+SOURCES = "mkdir src; echo FROM busybox >Dockerfile"
 LONG = """
 services:
   web: {{image: busybox, init: true, command: sleep 1000, volumes: [{}]}}
@@ -134,7 +149,7 @@ CASES = [
     ),
     Case("up-no-recreate", UP + WEB, "compose up -d --no-recreate"),
     Case("up-no-start", UP + WEB, "compose up --no-start"),
-    Case("up-attached", UP + WEB, "timeout -s INT 6 docker compose up", "28"),
+    Case("up-attached", UP + WEB, "timeout -s INT 6 docker compose up", "26 28"),
     Case("up-waits-for-health", UP + "; compose stop db", UP, file=HEALTHY),
     Case("create-changed", UP + WEB, "compose create"),
     Case("create-force", UP, "compose create --force-recreate"),
@@ -200,6 +215,24 @@ CASES = [
     Case("run-dependency-changed", UP + DB, "compose run -T --rm web true"),
     Case("run-no-deps", UP + DB, "compose run -T --rm --no-deps web true"),
     Case("run-remove-orphans", ONE_OFFS + GONE, "compose run -T --remove-orphans db true", "26 28"),
+    # Watching.
+    *(
+        Case(
+            f"watch-{name}",
+            SOURCES,
+            f"DOCKER_BUILDKIT=0 timeout -s INT 8 docker compose {command}",
+            "26 28",
+            file=WATCHED,
+        )
+        for name, command in (
+            ("all", "watch"),
+            ("one", "watch web"),
+            ("no-up", "watch --no-up"),
+            ("up", "up --watch web"),
+        )
+    ),
+    Case("standalone", UP + WEB, "docker-compose up -d", "26 28"),
+    Case("S8-paths-standalone", "", "docker-compose -p app up -d web", "26 28", file=BINDS),
     # Host paths.
     Case("S8-paths-up", "", UP, file=BINDS),
     Case("S8-paths-create", "", "compose create", file=BINDS),
@@ -261,6 +294,8 @@ CASES = [
         "26 28",
         file=LONG.format("./s:/s, {type: bind, source: ./l, target: /l, bind: {}}"),
     ),
+    Case("S8-paths-beside-a-broken-one", "", "compose up -d", file=BROKEN),
+    Case("S8-paths-run-beside-a-broken-one", "", "compose run -T --rm web true", file=BROKEN),
     # stop, kill, and what removes itself
     *(
         Case(
@@ -358,9 +393,11 @@ def _held(shell: Shell, folder: Path) -> Held:
 def _script(case: Case, engine_version: str, prefix: str) -> str:
     program = "docker-compose" if engine_version == "20" else "docker compose"
     piped = f"printf '%s\\n' {' '.join(case.stdin.split())} | " if case.stdin else ""
-    line = case.command.replace("docker compose", "compose") if prefix else case.command
+    line = case.command
     if prefix:
-        line = re.sub(r"^timeout \S+ \S+ \S+ ", "", line)
+        line = re.sub(r"timeout -s INT \d+ docker compose", "compose", line)
+    if prefix:
+        line = line.replace("docker-compose ", f"{prefix}docker-compose ")
     return f'compose() {{ {prefix}{program} "$@"; }}\n{piped}{line}'
 
 

@@ -1,11 +1,13 @@
-"""Swarms, plugins and contexts: what is foretold is what goes, what can be read back is put back."""
+"""Swarms and contexts: what is foretold is what goes, what can be read back is put back."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
-import os
+import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,9 +22,7 @@ from tests.engines import PrivateEngine
 pytestmark = pytest.mark.engine
 
 INIT = "docker swarm init --advertise-addr 127.0.0.1 >/dev/null"
-QUICK = (
-    "--detach --init --network host --stop-grace-period 1s --update-parallelism 0 --update-monitor 0s"
-)
+QUICK = "--detach --init --network host --stop-grace-period 1s --update-parallelism 0"
 BINARY = bytes(range(256)) * 4
 STATE = f"""
 {INIT}
@@ -146,7 +146,7 @@ def at_rest(shell: Shell) -> bool:
 
 def foretold(shell: Shell, command: str) -> dict[str, set[str]]:
     """What `safedocker explain` says would go, by kind."""
-    told = json.loads(shell.out(f"safedocker_explain() {{ {own(shell)} explain --json -- \"$@\"; }}; safedocker_explain {command}"))
+    told = json.loads(shell.out(f"{shell.home}/bin/safedocker explain --json -- {command}"))
     assert told["error"] is None, told["error"]
     goes: dict[str, set[str]] = {kind: set() for kind in KINDS.values()}
     if told["plan"] is None:
@@ -157,10 +157,6 @@ def foretold(shell: Shell, command: str) -> dict[str, set[str]]:
         if loss["kind"] in KINDS:
             goes[KINDS[loss["kind"]]].add(loss["name"])
     return goes
-
-
-def own(shell: Shell) -> Path:
-    return shell.home / "bin" / "safedocker"
 
 
 def missing_from(before: dict[str, set[str]], after: dict[str, set[str]]) -> dict[str, set[str]]:
@@ -183,3 +179,166 @@ def test_what_is_foretold_of_a_swarm_is_what_goes(swarm):
             wait(lambda: at_rest(swarm), f"rest after {step}")
             time.sleep(0.3)
             assert missing_from(before, holdings(swarm)) == goes, step
+
+
+# through the shims, nobody at a terminal
+
+
+def serve(shell: Shell, name: str, program: str, *more: str) -> str:
+    """A service of one task; return the name of its anonymous volume."""
+    flags = f"{QUICK} --name {name} {' '.join(more)}"
+    shell.out(f"docker service create {flags} busybox-volume sh -c '{program}; exec sleep 1000'")
+    wait(lambda: at_rest(shell), f"{name} runs")
+    (found,) = shell.ask("/containers/json", label=[f"com.docker.swarm.service.name={name}"])
+    (mount,) = found["Mounts"]
+    return mount["Name"]
+
+
+def test_a_secret_is_not_removed_unasked(fresh_swarm):
+    fresh_swarm.out("echo x | docker secret create key -")
+    for mode in ("ask", "backup"):
+        refused = fresh_swarm.run("docker secret rm key", SAFEDOCKER_MODE=mode)
+        assert refused.returncode == 77, refused.stderr
+        assert "secret" in refused.stderr
+    assert fresh_swarm.out("docker secret ls --format '{{.Name}}'") == "key"
+    real = fresh_swarm.run("docker secret rm nosuch", real=True)
+    mine = fresh_swarm.run("docker secret rm nosuch")
+    assert (mine.returncode, mine.stdout, mine.stderr) == (
+        real.returncode,
+        real.stdout,
+        real.stderr,
+    )
+
+
+def test_a_service_goes_unasked_as_long_as_its_tasks_hold_nothing(fresh_swarm):
+    volume = serve(fresh_swarm, "full", "echo x >/data/file")
+    wait(lambda: (fresh_swarm.place(volume) / "file").exists(), "the task wrote its file")
+    refused = fresh_swarm.run("docker service rm full")
+    assert refused.returncode == 77, refused.stderr
+    assert volume in fresh_swarm.volumes()
+    serve(fresh_swarm, "bare", "true")
+    passed = fresh_swarm.run("docker service rm bare")
+    assert (passed.returncode, passed.stdout, passed.stderr) == (0, "bare\n", "")
+
+    # In mode backup the running task is paused, not stopped: the swarm would start another.
+    passed = fresh_swarm.run("docker service rm full", SAFEDOCKER_MODE="backup")
+    assert (passed.returncode, passed.stdout) == (0, "full\n"), passed.stderr
+    wait(lambda: not tasks(fresh_swarm), "the tasks' containers are gone")
+    assert volume not in fresh_swarm.volumes()
+    fresh_swarm.run("safedocker undo", check=True)
+    assert (fresh_swarm.place(volume) / "file").read_text() == "x\n"
+
+
+def test_the_last_manager_takes_all_with_it_and_is_asked_for(fresh_swarm):
+    for mode in ("ask", "backup"):
+        refused = fresh_swarm.run("docker swarm leave -f", SAFEDOCKER_MODE=mode)
+        assert refused.returncode == 77, refused.stderr
+    assert fresh_swarm.ask("/info")["Swarm"]["LocalNodeState"] == "active"
+
+
+def test_a_config_goes_unasked_and_is_made_again(fresh_swarm):
+    """Data of any bytes, labels, and other configs beside it that are refused as in use."""
+    (fresh_swarm.home / "data").write_bytes(BINARY)
+    fresh_swarm.out("docker config create --label a=b --template-driver golang conf data")
+    before = fresh_swarm.ask("/configs/conf")["Spec"]
+    passed = fresh_swarm.run("docker config rm conf")
+    assert (passed.returncode, passed.stdout, passed.stderr) == (0, "conf\n", "")
+    assert fresh_swarm.ask("/configs") == []
+    told = fresh_swarm.run(
+        f"safedocker backups; safedocker show {fresh_swarm.backups()[-1]}"
+    ).stdout
+    assert told.count("config") > 1
+    assert "config conf" in told
+    undone = fresh_swarm.run("safedocker undo", check=True)
+    assert "put back 1 config" in undone.stdout
+    assert fresh_swarm.ask("/configs/conf")["Spec"] == before
+    assert base64.b64decode(before["Data"]) == BINARY
+    assert "already there" in fresh_swarm.run("safedocker undo", check=True).stdout
+    fresh_swarm.out("docker config rm conf; echo other | docker config create conf -")
+    refused = fresh_swarm.run("safedocker undo")
+    assert refused.returncode == 1
+    assert "another config conf" in refused.stderr
+    fresh_swarm.run("safedocker undo --as beside", check=True)
+    assert fresh_swarm.ask("/configs/beside")["Spec"]["Data"] == before["Data"]
+
+
+# contexts: no engine takes part
+
+
+@pytest.fixture(params=["20", "26", "28"])
+def person(request: pytest.FixtureRequest, home: Path) -> Shell:
+    """A person whose client has contexts, and no engine that answers."""
+    engine = PrivateEngine(request.param)
+    if not engine.docker.exists():
+        missing(request.param, Unavailable("not unpacked"))
+    engine.folder = home / "engine"
+    shell = Shell(engine, home)
+    for environ in (shell.bare, shell.environ):
+        del environ["DOCKER_HOST"]
+    shell.out(
+        "for one in plain tls third; do"
+        " docker context create $one --description $one --docker host=tcp://127.0.0.1:1; done;"
+        "docker context use plain"
+    )
+    digest = hashlib.sha256(b"tls").hexdigest()
+    material = home / ".docker/contexts/tls" / digest / "docker"
+    material.mkdir(parents=True)
+    for name, mode in (("ca.pem", 0o644), ("cert.pem", 0o600), ("key.pem", 0o400)):
+        (material / name).write_bytes(BINARY + name.encode())
+        (material / name).chmod(mode)
+    return shell
+
+
+def files(shell: Shell) -> dict[str, tuple[int, bytes]]:
+    """All that the contexts' folder holds: modes and contents."""
+    root = shell.home / ".docker" / "contexts"
+    return {
+        str(path.relative_to(root)): (path.stat().st_mode, path.read_bytes())
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_contexts_go_unasked_with_no_engine_and_are_put_back(person):
+    before = files(person)
+    passed = person.run("docker context rm tls")
+    assert (passed.returncode, passed.stdout, passed.stderr) == (0, "tls\n", "")
+    assert len(files(person)) < len(before)
+    assert "context tls" in person.run("safedocker backups").stdout
+    undone = person.run("safedocker undo", check=True)
+    assert "put back 1 context" in undone.stdout
+    assert files(person) == before
+    person.run("safedocker undo --as copy", check=True)
+    assert "copy" in person.out("docker context ls --format '{{.Name}}'").split()
+
+
+OF_CONTEXTS = {
+    "docker context rm nosuch tls": {"tls"},
+    "docker context rm plain tls": {"tls"},  # the one in force is refused
+    "docker context rm -f plain": {"plain"},
+    "docker context remove default": set(),
+    "docker -c third context rm plain third": {"plain"},
+    "DOCKER_HOST=tcp://127.0.0.1:1 docker context rm plain": {"plain"},
+}
+
+
+def test_what_is_foretold_of_contexts_is_what_goes(person):
+    def there() -> set[str]:
+        return {
+            json.loads(body)["Name"]
+            for name, (_mode, body) in files(person).items()
+            if name.endswith("meta.json")
+        }
+
+    whole = person.home / ".docker"
+    kept = person.home / "kept"
+    shutil.copytree(whole, kept, symlinks=True)
+    for command, goes in OF_CONTEXTS.items():
+        explain = re.sub(r"\bdocker ", "safedocker explain --json -- docker ", command, count=1)
+        told = json.loads(person.run(explain, check=True).stdout)
+        assert {loss["name"] for loss in told["plan"]["losses"]} == goes, command
+        before = there()
+        person.run(command, real=True)
+        assert before - there() == goes, command
+        shutil.rmtree(whole)
+        shutil.copytree(kept, whole, symlinks=True)

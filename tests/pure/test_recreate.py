@@ -484,10 +484,21 @@ def test_new_containers_make_the_paths_of_their_services(line, there, paths):
     assert [path.source for path in starts.new_paths(command(line, V240), held)] == paths
 
 
-def test_a_relative_path_of_run_is_none_before_2_27():
-    held = facts(V226, services=[ModelService("web")], folder="/home")
-    line = command("docker compose run -v ./y:/y web sh", V226)
-    assert starts.new_paths(line, held) == ()
+@pytest.mark.parametrize(
+    ("source", "version", "path"),
+    [
+        ("/x/../y", V1, "/y"),
+        ("./x", V1, ""),
+        ("../x", V1, None),
+        ("name", V226, ""),
+        ("./x", V226, None),
+        ("~/x", V226, None),
+        ("./x", V240, "/home/x"),
+        ("x/y", V240, None),
+    ],
+)
+def test_a_relative_path_of_run_is_one_since_2_27(source, version, path):
+    assert starts.source_of_run(source, "/home", version) == path
 
 
 @pytest.mark.parametrize(
@@ -536,3 +547,25 @@ def test_only_v2s_kill_means_one_off_containers(line, version, ended):
         services=[ModelService("web")],
     )
     assert names(starts.ended(command(line, version), held)) == ended
+
+
+@pytest.mark.parametrize(
+    ("line", "version", "started"),
+    [
+        ("docker compose up", V240, []),
+        ("docker compose run web sh", V240, ["db", "other"]),
+        ("docker compose run other sh", V240, []),
+        ("docker-compose up", V1, ["db", "other"]),
+    ],
+)
+def test_what_is_started_though_the_container_of_web_cannot_be_made(line, version, started):
+    services = [ModelService("web", depends=("db",)), ModelService("db"), ModelService("other")]
+    tells = starts.unbroken(command(line, version), facts(version, services=services), {"web"})
+    assert [one.name for one in services if tells(one.name)] == started
+
+
+def test_v1_does_not_start_what_depends_on_a_broken_service():
+    services = [ModelService("web", depends=("db",)), ModelService("db"), ModelService("other")]
+    held = facts(V1, services=services)
+    tells = starts.unbroken(command("docker-compose up", V1), held, {"db"})
+    assert [one.name for one in services if tells(one.name)] == ["other"]
