@@ -341,6 +341,8 @@ def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
     losses = {(loss.kind, loss.name): loss for loss in gone.losses}
     stays = list(gone.stays)
     remaining = without(facts.containers, removed.all)
+    listed: set[str] = set()
+    stuck = False  # v1 gives up at the first volume in use, in the order of a file we don't read
     for candidate in compose.volumes_of_down(command, facts) if takes_volumes else ():
         volume = facts.volumes.get(candidate.name)
         if volume is None:
@@ -351,10 +353,16 @@ def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
         users = users_of(candidate.name, remaining)
         if users:
             stays.append(Stays(candidate.name, f"in use by {names(users)}"))
+            stuck = True
             continue
         lost = volume_loss(volume, candidate.why, facts)
         losses = {key: loss for key, loss in losses.items() if key[1] != volume.name}
         losses[lost.kind, lost.name] = lost
+        listed.add(lost.name)
+    if stuck and compose.first_generation(facts):
+        losses = {
+            key: replace(loss, certain=loss.name not in listed) for key, loss in losses.items()
+        }
     stays += bind_mounts(removed.all)
     project = facts.model.project if facts.model else None
     plan = _plan(

@@ -112,12 +112,17 @@ def test_a_disposable_volume_of_weight_is_asked_about_and_a_script_passes(shell,
     assert shell.volumes() == set()
 
 
-def test_a_light_disposable_volume_passes_and_mode_backup_will_not_lose_it(shell):
-    ends(shell, f"{LIGHT} >/data/small")
-    done = shell.run("docker stop -t 0 ends", SAFEDOCKER_MODE="backup")
-    assert done.returncode in {73, 77}
-    assert shell.running() == {"ends"}
+def test_a_light_disposable_volume_passes_and_mode_backup_keeps_it(shell):
+    name = ends(shell, f"{LIGHT} >/data/small")
     assert passes(shell, "docker stop -t 0 ends") == "ends\r\n"
+    shell.out("while docker inspect ends >/dev/null 2>&1; do sleep 0.1; done")
+    name = ends(shell, f"{LIGHT} >/data/small")
+    held = (shell.place(name) / "small").read_bytes()
+    shell.run("docker stop -t 0 ends", check=True, SAFEDOCKER_MODE="backup")
+    shell.out("while docker inspect ends >/dev/null 2>&1; do sleep 0.1; done")
+    assert shell.volumes() == set()
+    shell.run("safedocker undo", check=True)
+    assert (shell.place(name) / "small").read_bytes() == held
 
 
 # What stays behind

@@ -8,12 +8,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import hostpaths
 from safedocker.edge import process, stdin
 from safedocker.errors import WouldFail
 from safedocker.loss import recreate, services, starts
 from safedocker.loss.facts import Container, Facts, HostPath, Model
 from safedocker.loss.forms import Reach
+from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
