@@ -346,6 +346,11 @@ CASES = [
 ]
 
 
+# The engine removes a container that was started with --rm, with its volumes, as soon as it is
+# stopped; Compose's own removal, without them, may come first. Foretold is the worse of the two.
+RACES = {"S4-down-orphans"}
+
+
 class Held(NamedTuple):
     """What an engine and a folder hold."""
 
@@ -388,6 +393,12 @@ def _held(shell: Shell, folder: Path) -> Held:
         frozenset(m["Name"] for one in containers for m in one["Mounts"] if m["Type"] == "volume"),
         frozenset(map(str, (*folder.rglob("*"), *folder.parent.glob("home/home*")))),
     )
+
+
+def _either(found: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Volumes that go and those that are left behind, as one."""
+    volumes = found.get("volume", set()) | found.get("detached", set())
+    return {**found, "volume": volumes, "detached": set()}
 
 
 def _script(case: Case, engine_version: str, prefix: str) -> str:
@@ -454,4 +465,6 @@ def test_prediction_is_outcome(version, case, start_engine, open_shell, tmp_path
             if time.monotonic() > deadline or "--rm" not in case.setup:
                 break
             time.sleep(0.1)
+        if case.name in RACES:
+            outcome, foretold = _either(outcome), _either(foretold)
         assert outcome == foretold
