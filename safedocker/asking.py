@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safedocker import hostpaths
+from safedocker.survey import hostpaths
 from safedocker.edge import batch, process, wording
 from safedocker.errors import Refused
 from safedocker.loss.plan import Kind

@@ -303,7 +303,7 @@ class Bench:
         containers = ask("/containers/json?all=1")
         contents: dict[str, str] = {}
         volumes = ask("/volumes")["Volumes"] or []
-        dated = self.engine.version != "20"  # there the date moves as the contents do, moby#44719
+        dated = self.engine.version != "20"  # there the date moves with the folder, moby#44719
         users: dict[str, set[str]] = {one["Name"]: set() for one in volumes}
         for one in containers:
             for mount in one["Mounts"]:
