@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safedocker.survey import hostpaths
 from safedocker.edge import batch, process, wording
 from safedocker.errors import Refused
 from safedocker.loss.plan import Kind
 from safedocker.policy import batch as covering
+from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
     from safedocker.loss.plan import Plan
