@@ -208,7 +208,7 @@ class RealClient:
 
         Source: compose/service.py config_hash (1.29); `up` compares it with the containers' label.
         """
-        said = self._ask((self.real, *command.prefix, "config", "--hash", "*"))
+        said = self._ask((self.real, *_read_twice(command), "config", "--hash", "*"))
         pairs = (line.partition(" ") for line in said.out.splitlines() if said.code == 0)
         return {name: value for name, space, value in pairs if space}
 
@@ -342,6 +342,18 @@ def files_of(command: Command) -> tuple[str, ...]:
         *os.environ.get("COMPOSE_ENV_FILES", "").split(","),
     )
     return tuple(path for path in told if path)
+
+
+def _read_twice(command: Command) -> tuple[str, ...]:
+    """v1's own options, for a question on which it reads its files twice: what stands on stdin is
+    opened anew then, in the folder that `-f -` stands for."""
+    if "-" not in command.project_values("file"):
+        return command.prefix
+    words = [] if command.project_value("project-directory") else ["--project-directory=."]
+    for name, value in (*command.globals, *command.project):
+        place = "/dev/stdin" if (name, value) == ("file", "-") else value
+        words.append(f"--{name}" if value == "true" else f"--{name}={place}")
+    return tuple(words)
 
 
 def _remote(files: Sequence[str]) -> bool:

@@ -89,6 +89,7 @@ def _service(
         replicas=_replicas(about),
         renewed=text(about, "pull_policy").startswith(RENEWING),
         built=bool(about.get("build")),
+        gated=bool(about.get("profiles")),
         watched=any(
             text(rule, "action") == "rebuild"
             for rule in mappings(mapping(about.get("develop")), "watch")

@@ -297,6 +297,7 @@ class ModelService:
     renewed: bool = False  # each `up` builds or pulls its image anew
     built: bool = False  # Compose can build its image
     watched: bool = False  # a change of its sources replaces its containers under `watch`
+    gated: bool = False  # only some profiles enable it
     hash: str = ""  # v1's, of its definition and image; "" where that was not asked
 
 

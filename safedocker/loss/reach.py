@@ -399,7 +399,7 @@ def _project_up(command: Command, form: Form, facts: Facts) -> Plan:
             why = "its definition in the Compose file changed: Compose makes it anew"
             losses.append(replace(volume_loss(volume, why, facts), kind=Kind.NAMED_VOLUME))
     losses += missing_paths(facts)
-    gaps = (*gone.gaps, *unseen_paths(facts))
+    gaps = (*gone.gaps, *unseen_paths(facts), *recreate.unsure(command, facts))
     return _plan(
         command, form, facts, losses, stays, stops=changed.gone, gaps=gaps, project=project
     )

@@ -30,6 +30,9 @@ from safedocker.loss.services import (
 )
 
 ASKS_SINCE = (2, 32)  # from here on Compose offers to remove a volume whose definition changed
+# From here on the containers that have such a volume by volumes_from are removed for it too.
+# Source: docker-semantics 9.4.
+HEIRS_TOO_SINCE = (5, 4)
 
 
 def rehearsal(command: Command, versions: Clients) -> tuple[str, ...] | None:
@@ -166,8 +169,8 @@ def _with_renewed(
     replaced: tuple[Container, ...],
     removed: tuple[Container, ...],
 ) -> tuple[Container, ...]:
-    """Also the containers whose image is built or pulled first: whether that gives another image,
-    and so another container, only the build or the registry can say."""
+    """Also the containers whose image is built or pulled first, or whenever a watched file changes:
+    whether that gives another image, and so another container, nobody can say before."""
     if command.on("no-recreate"):
         return replaced
     pulls = command.value("pull") in {"always", "build"}
@@ -194,7 +197,7 @@ def _with_renewed(
 
 
 def _watches(command: Command, service: ModelService) -> bool:
-    return command.path[-1] == "watch" and service.watched
+    return service.watched and (command.path[-1] == "watch" or command.on("watch"))
 
 
 def diverged_volumes(facts: Facts, model: Model) -> tuple[str, ...]:
@@ -204,6 +207,24 @@ def diverged_volumes(facts: Facts, model: Model) -> tuple[str, ...]:
         return ()
     made = (name for name in model.dry_run.made if name in facts.volumes)
     return tuple(dict.fromkeys((*model.dry_run.asked, *made)))
+
+
+def unsure(command: Command, facts: Facts) -> tuple[str, ...]:
+    """What only a rehearsal could have told, as gaps: whether a volume's definition changed."""
+    model = facts.model
+    if model is None or model.dry_run is not None or touches_nothing(command):
+        return ()
+    if facts.compose is not None and facts.compose < ASKS_SINCE:
+        return ()
+    if watches_only(command) or not (command.on("yes") or facts.can_answer):
+        return ()
+    return tuple(
+        f"whether Compose would make the volume {volume.name} anew"
+        for volume in model.volumes
+        if not volume.external
+        and volume.name in facts.volumes
+        and COMPOSE_HASH in facts.volumes[volume.name].labels
+    )
 
 
 def _using(
@@ -223,6 +244,8 @@ def _using(
         if volume.name not in diverged:
             continue
         users = {s.name for s in model.definitions if volume.key in s.volumes and s.name in chosen}
+        if facts.compose is not None and facts.compose >= HEIRS_TOO_SINCE:
+            users |= {s.name for s in model.definitions if not users.isdisjoint(s.shares)}
         found += [
             c
             for c in facts.containers

@@ -52,12 +52,18 @@ def service_of(container: Container) -> str:
     return container.labels.get(COMPOSE_SERVICE, "")
 
 
+def means_all(command: Command, facts: Facts) -> bool:
+    """Does Compose read all services of its files, whichever are named?"""
+    if command.path[-1] == "watch":
+        return (facts.compose or ()) < WATCHES_SOME_SINCE
+    return command.path[-1] == "restart"
+
+
 def selected(command: Command, model: Model, facts: Facts) -> frozenset[str]:
     """The services that the command brings up: those named with what they depend on, or all that
     are enabled."""
     named = services_named(command)
-    everything = command.path[-1] == "watch" and (facts.compose or ()) < WATCHES_SOME_SINCE
-    if not named or everything:
+    if not named or (command.path[-1] == "watch" and means_all(command, facts)):
         return enabled(model)
     if command.on("no-deps") or (of_v1(facts) and command.path[-1] == "scale"):
         return frozenset(named)

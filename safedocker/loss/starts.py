@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from safedocker.command.parse import Command
 from safedocker.loss.compose import one_off
@@ -77,11 +77,7 @@ def _started_services(command: Command, facts: Facts, model: Model) -> frozenset
 
 
 def new_paths(command: Command, facts: Facts) -> tuple[HostPath, ...]:
-    """The host paths that containers which the command makes would have made.
-
-    Compose v2 makes all containers before it starts one: where one can't be made for want of a path
-    of its own (`facts.missing` tells), nothing is started.
-    """
+    """The host paths that containers which the command makes would have made."""
     model = facts.model
     if model is None or starts_nothing(command) or touches_nothing(command):
         return ()
@@ -93,13 +89,13 @@ def new_paths(command: Command, facts: Facts) -> tuple[HostPath, ...]:
     for service in model.definitions:
         if service.name not in chosen:
             continue
-        runs = command.path[-1] == "run" and service.name in services_named(command)
+        runs = _is_run(service, command)
         if runs or _gets_new_container(service, command, facts, model, changed):
             paths += _run_paths(command, service, facts) if runs else service.binds
     return tuple(paths)
 
 
-def needed_paths(command: Command, facts: Facts) -> tuple[str, ...]:
+def needed_paths(command: Command, facts: Facts) -> tuple[HostPath, ...]:
     """The host paths without which a container that the command makes can't be made."""
     model = facts.model
     if model is None or touches_nothing(command) or watches_only(command):
@@ -107,13 +103,42 @@ def needed_paths(command: Command, facts: Facts) -> tuple[str, ...]:
     chosen = selected(command, model, facts)
     changed = change(command, facts)
     return tuple(
-        source
+        HostPath(source, "", service.name)
         for service in model.definitions
         if service.name in chosen
-        and not (command.path[-1] == "run" and service.name in services_named(command))
-        and _gets_new_container(service, command, facts, model, changed)
+        and (
+            _is_run(service, command)
+            or _gets_new_container(service, command, facts, model, changed)
+        )
         for source in service.needs
     )
+
+
+def unbroken(command: Command, facts: Facts, broken: Collection[str]) -> Callable[[str], bool]:
+    """Given the services whose containers can't be made, tell of a service whether its containers
+    are started all the same.
+
+    v2 makes all containers before it starts one, but for that of `run`, which comes last; v1 goes
+    on with the services that do not depend on a broken one.
+    """
+    model = facts.model
+    if model is None or not broken:
+        return lambda _service: True
+    if not of_v1(facts):
+        own = set(services_named(command)) if command.path[-1] == "run" else set()
+        return lambda service: set(broken) <= own and service not in broken
+    failing = set(broken)
+    while more := {
+        one.name
+        for one in model.definitions
+        if one.name not in failing and not failing.isdisjoint(one.depends)
+    }:
+        failing |= more
+    return lambda service: service not in failing
+
+
+def _is_run(service: ModelService, command: Command) -> bool:
+    return command.path[-1] == "run" and service.name in services_named(command)
 
 
 def _gets_new_container(
@@ -139,6 +164,8 @@ def _run_paths(command: Command, service: ModelService, facts: Facts) -> list[Ho
         path = source_of_run(source, facts.folder, facts.compose or ())
         if not colon:
             continue
+        if path is None:
+            return []  # the container can't be made
         by_target.pop(target, None)
         if path:
             by_target[target] = HostPath(path, target, service.name, service.image)
@@ -173,13 +200,16 @@ def ended(command: Command, facts: Facts) -> tuple[Container, ...]:
     return tuple(found)
 
 
-def source_of_run(source: str, folder: str, version: Sequence[int]) -> str:
-    """The host path that `run -v SOURCE:...` stands for, "" for a volume or an error.
+def source_of_run(source: str, folder: str, version: Sequence[int]) -> str | None:
+    """The host path that `run -v SOURCE:...` stands for, "" for a volume, None for an error.
 
-    Seen on 1.29, 2.26 and 2.40: only 2.40 takes a relative path, and takes ~ for a name.
+    Seen on 1.29, 2.26 and 2.40: only 2.40 takes a relative path, and takes ~ for a name; v1 takes
+    `./x` for the volume x.
     """
     if source.startswith("/"):
         return posixpath.normpath(source)
     if tuple(version) >= RELATIVE_SINCE and source.startswith((".", "~")):
         return posixpath.normpath(posixpath.join(folder, source))
-    return ""
+    if tuple(version[:1]) == (1,):
+        source = source.removeprefix("./")
+    return None if "/" in source or source.startswith((".", "~")) else ""

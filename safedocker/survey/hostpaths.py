@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import copying
 from safedocker.edge import process
 from safedocker.errors import WouldFail
 from safedocker.loss import copying as loss_copying
 from safedocker.loss import mounts, nearby, operands, reach
 from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, Facts, HostPath
+from safedocker.survey import copying
 
 if TYPE_CHECKING:
     from safedocker.command.parse import Command
@@ -38,6 +38,8 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     told = mounts.read(command, settled.versions.docker, process.logical_directory())
     if told.refused:
         raise WouldFail(told.refused)
+    if command.on("detach") and command.values("attach"):
+        raise WouldFail("conflicting options: --attach and --detach")
     if _wants_terminal(command) and not os.isatty(0):
         raise WouldFail("the input device is not a TTY")
     image = command.operands[0] if command.operands else ""
@@ -67,6 +69,8 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     command = settled.command
     source, destination = loss_copying.ends(command.operands)
     containers = _copied(settled, source.container or destination.container, facts)
+    if containers is None:
+        return replace(facts, gaps=(*facts.gaps, "what Compose makes of its files"))
     if source.container:
         containers = containers[:1]
     if not containers:
@@ -84,15 +88,16 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     return facts
 
 
-def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...]:
-    """The containers that one end of a copy stands for; for Compose, those of a service."""
+def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...] | None:
+    """The containers that one end of a copy stands for; for Compose, those of a service, or None
+    where its project is not known."""
     command = settled.command
     if command.path[0] != "compose":
         found = operands.find_container(name.strip("/"), facts.containers)
         return () if found is None else (found,)
     model = settled.client.model(command, settled.versions, None)
     if model is None:
-        return ()
+        return None
     index = command.value("index") or "0"
     return tuple(
         sorted(

@@ -9,12 +9,12 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import composing, hostpaths
 from safedocker.edge import clients, contexts
 from safedocker.loss import compose, operands, reach, swarm
 from safedocker.loss.facts import Facts
 from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
+from safedocker.survey import composing, hostpaths
 
 if TYPE_CHECKING:
     from safedocker.edge.engine import Engine

@@ -8,12 +8,12 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import hostpaths
 from safedocker.edge import process, stdin
 from safedocker.errors import WouldFail
 from safedocker.loss import recreate, services, starts
 from safedocker.loss.facts import Container, Facts, HostPath, Model
 from safedocker.loss.forms import Reach
+from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,13 +37,14 @@ def of_up(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     starts_only = services.touches_nothing(command)
     if starts_only and not _any_missing(starts.started(command, facts), engine):
         return facts  # whichever of them is meant: nothing is missing
-    named = () if command.path[-1] == "restart" else services.services_named(command)
+    named = () if services.means_all(command, facts) else services.services_named(command)
     model = client.project(command, versions, named, or_name=starts_only)
     if model is None:
         return _gap(facts)
     if services.of_v1(facts):
         _check_services(services.services_named(command), model)
-        if not starts_only and recreate.has_history(facts, model):
+        gated = any(one.gated for one in model.definitions)  # a hash tells that it is enabled, too
+        if not starts_only and (gated or recreate.has_history(facts, model)):
             model = _hashed(model, client.hashes(command))
         return replace(facts, model=model)
     if command.path[-1] == "restart" and not model.by_name_only:
@@ -88,27 +89,27 @@ def of_end(settled: Settled, engine: Engine, facts: Facts) -> Facts:
 
 def with_paths(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     """The facts, with their containers inspected, and the host paths that the command would have
-    made and the image volumes that are handed on.
-
-    Raise WouldFail where all that could be lost is a host path, and no container can be made for
-    want of another one: Compose v2 makes all of them before it starts the first.
-    """
+    made and the image volumes that are handed on."""
     command = settled.command
     images = recreate.images_of_interest(command, facts)
-    of_v1 = services.of_v1(facts)
-    declared = {name: engine.image_volumes(name, built=of_v1) for name in images}
+    built = services.of_v1(facts)
+    declared = {name: engine.image_volumes(name, built=built) for name in images}
     facts = replace(facts, image_volumes=declared)
     new = starts.new_paths(command, facts)
-    needed = starts.needed_paths(command, facts) if new else ()
-    if any(gone is True for gone in hostpaths.look(needed, engine).values()) and not of_v1:
-        return facts
-    old = tuple(path for one in starts.started(command, facts) for path in one.binds)
-    return _looked_at((*new, *old), engine, facts)
+    needed = starts.needed_paths(command, facts)
+    missing = hostpaths.look([path.source for path in needed], engine) if needed else {}
+    broken = {path.of for path in needed if missing[path.source]}
+    starts_all_the_same = starts.unbroken(command, facts, broken)
+    paths = [path for path in new if starts_all_the_same(path.of)]
+    for container in starts.started(command, facts):
+        if starts_all_the_same(services.service_of(container)):
+            paths += container.binds
+    return _looked_at(paths, engine, facts)
 
 
-def _looked_at(paths: tuple[HostPath, ...], engine: Engine, facts: Facts) -> Facts:
+def _looked_at(paths: list[HostPath], engine: Engine, facts: Facts) -> Facts:
     missing = hostpaths.look([path.source for path in paths], engine)
-    return hostpaths.described(replace(facts, paths=paths, missing=missing), engine)
+    return hostpaths.described(replace(facts, paths=tuple(paths), missing=missing), engine)
 
 
 def _any_missing(containers: Iterable[Container], engine: Engine) -> bool:
