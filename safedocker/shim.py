@@ -20,7 +20,8 @@ from safedocker.errors import (
     SafedockerError,
     WouldFail,
 )
-from safedocker.loss import forms, mounts
+from safedocker.loss import forms
+from safedocker.quick import makes_nothing
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -78,7 +79,7 @@ def main(arguments: list[str]) -> NoReturn:
     try:
         call = Call(program, process.find_real(program, recorded, shim), words)
         readings = parse(program, words)
-        if not any(map(forms.match, readings)) or all(map(_mounts_what_is_here, readings)):
+        if not any(map(forms.match, readings)) or all(map(makes_nothing, readings)):
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -87,17 +88,6 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(_tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
         sys.exit(report(fault, arguments))
-
-
-def _mounts_what_is_here(command: Command) -> bool:
-    """Is it a `docker run` that certainly makes no host path: on an engine of this machine, and
-    whatever its client's version mounts is here? Most are, so nothing is imported for it."""
-    if command.path != ("container", "run") or command.doubts or command.program != "docker":
-        return False
-    if not process.surely_local(command.globals):
-        return False
-    told = mounts.read(command, None, process.logical_directory())
-    return not told.donors and all(process.stands(bind.source) for bind in told.makes)
 
 
 def walk(call: Call) -> NoReturn:
@@ -357,7 +347,9 @@ def _answered(
             _audit(plan, decision, room, "without a backup", answered=answered)
             return None
         case Answer.MAKE:
-            _make_paths(plan)
+            from safedocker import asking
+
+            asking.make_paths(plan)
             _audit(plan, decision, room, "paths made", answered=answered)
             return None
         case Answer.CANCEL:
@@ -365,21 +357,6 @@ def _answered(
             raise Refused("cancelled: nothing was removed")
         case _:
             return assert_never(answer)
-
-
-def _make_paths(plan: Plan) -> None:
-    """Make the host paths as the person who calls, so that Docker does not do it as root."""
-    from safedocker import hostpaths
-    from safedocker.loss.plan import Kind
-
-    for loss in plan.losses:
-        if loss.kind is Kind.BIND_SOURCE:
-            try:
-                hostpaths.make(loss.name, file=loss.file)
-            except OSError as fault:
-                raise Refused(
-                    f"{loss.name} can't be made: {fault.strerror}. The command did not run"
-                ) from fault
 
 
 def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = None) -> Backup:

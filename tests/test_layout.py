@@ -25,7 +25,7 @@ ALLOWED = {
     "__init__": set[str](),
 }
 EVERYWHERE = {
-    *("shim", "survey", "hostpaths", "copying", "asking"),
+    *("shim", "quick", "survey", "asking"),
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 
@@ -37,6 +37,7 @@ IMPURE_IMPORTS = {
 HOT_IMPORTS = {"os", "sys", "enum", "collections", "__future__"}
 HOT_FILES = {"loss/forms.py", "loss/mounts.py", "loss/operands.py"} | {
     "shim.py",
+    "quick.py",
     "edge/process.py",
     "errors.py",
     "__init__.py",

@@ -114,7 +114,9 @@ BUILDX = {
     "buildx history": "* @0.29",
     "buildx history export": "- @0.29 | all finalize output/o=",
     "buildx history import": "0 @0.29 | file/f=",
-    "buildx history inspect": "- @0.29 | format= platform= type=",
+    # A command too: words that name none below it are its operands, and a doubt here.
+    "buildx history inspect": "* @0.29 | format=",
+    "buildx history inspect attachment": "0-2 @0.29 | platform= type=",
     "buildx history logs": "0-1 @0.29 | progress=",
     "buildx history ls": "0 @0.29 | filter= format= local no-trunc",
     "buildx history open": "0-1 @0.29",

@@ -130,7 +130,10 @@ def drift(program: str, words: Words, text: str, clients: Clients) -> tuple[Drif
         line = line[1:] if program == "docker-compose" and line[:1] == ("compose",) else line
         if line[:1] in (("buildx",), ()):
             continue  # with that plugin, `docker build` is its own
-        if _key(program, line, clients) != own:
+        named = _key(program, line, clients)
+        if own is not None and own.startswith("buildx") and named is not None:
+            continue  # the same the other way round
+        if named != own:
             news.append(Drift(told, f"its other name {' '.join(alias)} is not known here"))
     sentences = (_news(option, program, words, clients) for option in found.options)
     news += [Drift(told, sentence) for sentence in sentences if sentence]

@@ -400,6 +400,8 @@ def _compose_v1(words: list[str], version: tuple[int, ...] | None) -> Command:
             reading.doubts.append(f"{operands[0]!r} is no known command")
     if key and not reading.error and not reading.helps:
         reading.error = _wrong_count(compose_grammar.V1[key].split()[0], len(operands))
+        if not reading.error and not all(_is_number(v) for name, v in flags if name == "timeout"):
+            reading.error = "the timeout is no number"  # read before anything is done
     return Command(
         "docker-compose",
         ("compose", key) if key else (),
@@ -414,6 +416,15 @@ def _compose_v1(words: list[str], version: tuple[int, ...] | None) -> Command:
         reading.error,
         tuple(reading.doubts),
     )
+
+
+def _is_number(text: str) -> bool:
+    """Does Python's int() take it?"""
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _hosts(pairs: Pairs) -> list[str]:

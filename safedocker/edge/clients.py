@@ -10,26 +10,23 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import yaml
 
 from safedocker.command.parse import Clients, Command
+from safedocker.edge import model as resolved
 from safedocker.edge import versions
 from safedocker.edge.process import Streams
 from safedocker.errors import NoEngine, WouldFail
 from safedocker.loss.compose import PLAIN
-from safedocker.loss.facts import HELPER, DryRun, Model, ModelVolume
+from safedocker.loss.facts import HELPER, DryRun, Model
 
 ANSWER_SECONDS = 60.0
+NEWEST = (99,)  # a Compose that does not say its version is read as the latest
 # Docker 28.1.0 to 28.5.2 drops the label entries of config.json's pruneFilters (docker/cli
 # d97f65c4da, f81816ef88); every other client sends them.
 PRUNE_FILTERS_DROPPED = ((28, 1, 0), (28, 5, 3))
 _PROJECT_OF_V1 = re.compile(r"com\.docker\.compose\.project=([^'\"\]]+)")
-_DRY_RUN_LINE = re.compile(
-    r"^\s*(?:DRY-RUN MODE -\s+)?(Container|Volume)\s+(\S+)\s+(?:Removing|Removed|Resource is still)"
-)
-
 # Options of `docker run` that `create` does not have, that would make something, or that are judged
 # elsewhere.
 _NOT_REHEARSED = frozenset(
@@ -159,7 +156,7 @@ class RealClient:
             if self._ask(services).code != 0:
                 raise WouldFail("Compose knows no such service")
         if said.code == 0:
-            model = self._model_of_json(said.out)
+            model = self._model_of_json(said.out, versions)
             if dry_run is None:
                 model = replace(model, disabled=self._disabled(command, model))
             return replace(model, dry_run=dry_run)
@@ -175,18 +172,66 @@ class RealClient:
         project = name or os.environ.get("COMPOSE_PROJECT_NAME", "")
         return Model(project.lower(), (), (), by_name_only=True, dry_run=dry_run)
 
-    def _model_of_json(self, text: str) -> Model:
+    def project(
+        self, command: Command, versions: Clients, services: Sequence[str], *, or_name: bool
+    ) -> Model | None:
+        """What Compose makes of its files, narrowed to these services and what they depend on; None
+        when it can't be found out.
+
+        `or_name`: a command that can work by the project's name alone, as Compose decides that.
+        Raise WouldFail when Compose would refuse by itself.
+        Source: docker/compose cmd/compose/compose.go ToProject, projectOrName (2.26, 2.40).
+        """
+        if self.streams.once:
+            return None  # asking would leave nothing for the command itself to read
+        if versions.compose is not None and versions.compose[0] == 1:
+            model = self._model_of_v1(command)
+            if model is not None and not set(services) <= set(model.services):
+                raise WouldFail("Compose knows no such service")
+            return model
+        name = command.project_value("project-name") or ""
+        if or_name and name and not command.project_values("file"):
+            return Model(name.lower(), (), (), by_name_only=True)
+        words = ("config", "--format", "json", "--", *services)
+        said = self._ask((self.real, *command.prefix, *words))
+        if said.code == 0:
+            return self._model_of_json(said.out, versions)
+        name = os.environ.get("COMPOSE_PROJECT_NAME", "")
+        if or_name and name:
+            return Model(name.lower(), (), (), by_name_only=True)
+        if _remote(files_of(command)):
+            return None
+        raise WouldFail(said.err.strip())
+
+    def hashes(self, command: Command) -> dict[str, str]:
+        """What v1 makes of each enabled service's definition and image, by the service's name.
+
+        Source: compose/service.py config_hash (1.29); `up` compares it with the containers' label.
+        """
+        said = self._ask((self.real, *_read_twice(command), "config", "--hash", "*"))
+        pairs = (line.partition(" ") for line in said.out.splitlines() if said.code == 0)
+        return {name: value for name, space, value in pairs if space}
+
+    def rehearse(self, words: Sequence[str]) -> tuple[DryRun, str]:
+        """What Compose's own dry run names, and what it failed with, "" when it did not."""
+        said = self._ask((self.real, *words))
+        fault = "" if said.code == 0 else said.err.strip() or "it failed"
+        return resolved.read_dry_run(said.out + "\n" + said.err), fault
+
+    def _model_of_json(self, text: str, versions: Clients) -> Model:
         try:
             said = json.loads(text)
-            volumes = _volumes(said.get("volumes"))
-            services = tuple(said.get("services") or {})
+            volumes = resolved.volumes(said.get("volumes"))
+            section = said.get("services") or {}
+            services = tuple(section)
             project = said["name"]
+            definitions = resolved.services(section, project, versions.compose or NEWEST)
         except (ValueError, KeyError, AttributeError, TypeError) as fault:
             raise NoEngine(
                 f"Compose's resolved configuration can't be read ({fault}): nothing was removed",
                 "see what it prints: docker compose config --format json",
             ) from fault
-        return Model(project, volumes, services)
+        return Model(project, volumes, services, definitions=definitions)
 
     def _disabled(self, command: Command, model: Model) -> tuple[str, ...]:
         """The file's services that the profiles in force leave out: theirs are no orphans."""
@@ -200,15 +245,10 @@ class RealClient:
         said = self._ask((self.real, *words))
         if said.code != 0:
             return None, True
-        containers: list[str] = []
-        volumes: list[str] = []
-        for line in (said.out + "\n" + said.err).splitlines():
-            found = _DRY_RUN_LINE.match(line)
-            if found:
-                (containers if found[1] == "Container" else volumes).append(found[2])
-        if not containers and not volumes and _NO_SUCH_SERVICE not in said.err:
+        found = resolved.read_dry_run(said.out + "\n" + said.err)
+        if not found.containers and not found.volumes and _NO_SUCH_SERVICE not in said.err:
             return None, False  # nothing to remove, or a wording that is new to us: ask the model
-        return DryRun(tuple(dict.fromkeys(containers)), tuple(dict.fromkeys(volumes))), False
+        return found, False
 
     def _model_of_v1(self, command: Command) -> Model | None:
         """v1 prints its configuration as YAML, without the project's name; the name stands in what
@@ -229,14 +269,15 @@ class RealClient:
         project = found[1]
         try:
             document = yaml.safe_load(said.out) or {}
-            services = tuple(document.get("services") or {})
-            volumes = _volumes(document.get("volumes"), project)
+            section = document.get("services") or {}
+            volumes = resolved.volumes(document.get("volumes"), project)
+            definitions = resolved.services(section, project, (1, 29))
         except (yaml.YAMLError, AttributeError, TypeError) as fault:
             raise NoEngine(
                 f"Compose's resolved configuration can't be read ({fault}): nothing was removed",
                 "see what it prints: docker-compose config",
             ) from fault
-        return Model(project, volumes, services)
+        return Model(project, volumes, tuple(section), definitions=definitions)
 
     def dot_env(self, command: Command) -> dict[str, str]:
         """The variables of the project's .env, from which Compose v1 takes its engine too.
@@ -303,6 +344,18 @@ def files_of(command: Command) -> tuple[str, ...]:
     return tuple(path for path in told if path)
 
 
+def _read_twice(command: Command) -> tuple[str, ...]:
+    """v1's own options, for a question on which it reads its files twice: what stands on stdin is
+    opened anew then, in the folder that `-f -` stands for."""
+    if "-" not in command.project_values("file"):
+        return command.prefix
+    words = [] if command.project_value("project-directory") else ["--project-directory=."]
+    for name, value in (*command.globals, *command.project):
+        place = "/dev/stdin" if (name, value) == ("file", "-") else value
+        words.append(f"--{name}" if value == "true" else f"--{name}={place}")
+    return tuple(words)
+
+
 def _remote(files: Sequence[str]) -> bool:
     """Is one of them fetched, so that a failure now says little about a moment later?"""
     return any("://" in file or file.startswith("git@") for file in files)
@@ -339,17 +392,6 @@ def removes_orphans(versions: Clients, environ: Mapping[str, str]) -> bool:
 def _filter(entry: str) -> tuple[str, str]:
     key, _, value = entry.partition("=")
     return key.strip(), value.strip()
-
-
-def _volumes(section: Any, project: str | None = None) -> tuple[ModelVolume, ...]:
-    """The volumes section of a resolved configuration. v2 writes every name out; v1 leaves the
-    project's own without one, and they are called PROJECT_KEY."""
-    volumes = []
-    for key, value in (section or {}).items():
-        value = value or {}
-        name = value.get("name") or (f"{project}_{key}" if project is not None else key)
-        volumes.append(ModelVolume(key, name, bool(value.get("external"))))
-    return tuple(volumes)
 
 
 def _spelled(name: str, value: str) -> tuple[str, ...]:

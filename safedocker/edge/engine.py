@@ -130,6 +130,16 @@ class Engine:
         """Make a config of a record. Raise SafedockerError when the engine refuses."""
         swarm.create_config(self._wire, record)
 
+    def image_volumes(self, name: str, *, built: bool) -> frozenset[str]:
+        """Return where an image declares volumes, nothing when there is no such image.
+
+        `built`: as the container it was built from declared them, which is what Compose v1 reads.
+        """
+        path = f"/images/{quote(name, safe='/:@')}/json"
+        found = self._wire.json("GET", path, f"inspect image {name}", allowed=(400, 404))
+        config = answers.mapping(found).get("ContainerConfig" if built else "Config")
+        return frozenset(answers.mapping(answers.mapping(config).get("Volumes")))
+
     def snapshot(self) -> tuple[dict[str, Volume], tuple[Container, ...]]:
         """Return every volume by name, and every container in any state, helpers too.
 

@@ -4,6 +4,7 @@ engine; the table of what is recognised is look.py's."""
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import posixpath
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from safedocker.edge import answers
 from safedocker.edge import look as inside
 from safedocker.edge.wire import Wire
-from safedocker.errors import SafedockerError
+from safedocker.errors import NoEngine, SafedockerError
 from safedocker.loss.facts import Holds, Look
 
 DELETED = 2  # the kind of a change; 0 is modified, 1 added
@@ -21,6 +22,10 @@ MEASURED = 400  # files of no weight whose size is asked for, at the most
 # Logs, caches and what is temporary: nobody misses it.
 LIGHT_PLACES = ("tmp/", "var/tmp/", "var/log/", "var/cache/", "var/lib/apt/lists/", "run/", "dev/")
 LIGHT_NAMES = frozenset((".cache", "__pycache__", ".npm", "logs"))
+# What may be a SQLite file, and what is one of the package manager's, made again with the image.
+SQLITE_NAMES = (".db", ".db3", ".sqlite", ".sqlite3")
+PACKAGES = ("var/lib/rpm/", "usr/lib/sysimage/rpm/", "var/lib/dnf/")
+PROBED = 20  # of those, how many are looked into
 UNKNOWN = Look(Holds.UNKNOWN, None, 0, "", None)
 
 
@@ -52,9 +57,12 @@ def look_into_layer(wire: Wire, id_: str, seconds: float) -> Look:
         return Look(Holds.EMPTY, 0, 0, "", None)
     content = recognised(paths)
     light = [path for path in paths if is_light(path)]
-    # To measure is to look at a path, for which the engine makes bind sources that are missing.
-    if light and len(light) <= MEASURED and _mounts_what_is_here(answers.mapping(found)):
-        size -= _measured(wire, id_, light, deadline)
+    # To look at a path in it lets the engine make bind sources that are missing.
+    if _mounts_what_is_here(answers.mapping(found)):
+        if light and len(light) <= MEASURED:
+            size -= _measured(wire, id_, light, deadline)
+        if not content and _has_sqlite(wire, id_, paths, deadline):
+            content = "SQLite files"
     return Look(Holds.DATA, max(size, 0), max(size, 0), content or "files", None)
 
 
@@ -87,6 +95,34 @@ def recognised(paths: Iterable[str]) -> str:
         if name := inside.recognise(has, lambda _path: b""):
             return name
     return ""
+
+
+def _has_sqlite(wire: Wire, id_: str, paths: Iterable[str], deadline: float) -> bool:
+    likely = [
+        path
+        for path in paths
+        if path.lower().endswith(SQLITE_NAMES)
+        and not is_light(path)
+        and not path.startswith(PACKAGES)
+    ]
+    for path in likely[:PROBED]:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        with (
+            contextlib.suppress(SafedockerError),
+            wire.reading(
+                f"/containers/{id_}/archive",
+                "look at a file",
+                {"path": f"/{path}"},
+                size=inside.HEAD,
+                timeout=left,
+                kind=NoEngine,
+            ) as chunks,
+        ):
+            if inside.first_file(chunks).startswith(inside.SQLITE):
+                return True
+    return False
 
 
 def _measured(wire: Wire, id_: str, paths: Iterable[str], deadline: float) -> int:

@@ -228,27 +228,31 @@ def is_blocked(path: str) -> bool:
     return not os.path.isdir(at)
 
 
-def surely_local(options: Sequence[tuple[str, str]]) -> bool:
-    """Is it certain, without asking anybody, that docker goes to a socket of this machine?
-    `options` are its global ones, by long name."""
+DEFAULT_SOCKET = "/var/run/docker.sock"
+
+
+def local_socket(options: Sequence[tuple[str, str]]) -> str:
+    """The socket of this machine that docker goes to, where that is certain without asking anybody;
+    else "". `options` are its global ones, by long name."""
     if any(name in {"host", "context", "config"} for name, _ in options):
-        return False
-    host = os.environ.get("DOCKER_HOST", "")
-    if host.strip().startswith("unix://"):
-        return True
+        return ""
+    host = os.environ.get("DOCKER_HOST", "").strip()
+    if host.startswith("unix://"):
+        return host.removeprefix("unix://") or DEFAULT_SOCKET
     if host or os.environ.get("DOCKER_CONTEXT"):
-        return False
+        return ""
     home = os.environ.get("HOME", "")
     config = os.environ.get("DOCKER_CONFIG") or (home and os.path.join(home, ".docker"))
     if not config:
-        return False
+        return ""
     try:
         with open(os.path.join(config, "config.json"), "rb") as file:
-            return b"currentcontext" not in file.read(1 << 20).lower()  # Go takes any case
+            named = b"currentcontext" in file.read(1 << 20).lower()  # Go takes any case
     except FileNotFoundError:
-        return True
+        return DEFAULT_SOCKET
     except OSError:
-        return False
+        return ""
+    return "" if named else DEFAULT_SOCKET
 
 
 def folder(variable: str, default: str) -> str:

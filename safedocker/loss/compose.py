@@ -46,7 +46,7 @@ def removed_by_down(command: Command, facts: Facts) -> Removed:
             orphan = orphan and orphans_too and service not in command.operands
         elif orphan:
             goes = orphans_too
-        elif one_off(container) and not _first_generation(facts):
+        elif one_off(container) and not first_generation(facts):
             goes = orphans_too and _selected(service, command, model)
         else:
             goes = _selected(service, command, model)
@@ -107,7 +107,7 @@ def removed_by_rm(command: Command, facts: Facts) -> tuple[Container, ...]:
         container
         for container in _of_project(facts, model)
         if (command.on("stop") or not container.running)
-        and (_first_generation(facts) or not one_off(container))
+        and (first_generation(facts) or not one_off(container))
         and _selected(container.labels.get(COMPOSE_SERVICE, ""), command, model)
     )
 
@@ -161,5 +161,6 @@ def _selected(service: str, command: Command, model: Model) -> bool:
     return model.by_name_only or service in model.services
 
 
-def _first_generation(facts: Facts) -> bool:
+def first_generation(facts: Facts) -> bool:
+    """Is it Compose v1?"""
     return facts.compose is not None and facts.compose[0] == 1

@@ -11,6 +11,8 @@ COMPOSE_PROJECT = "com.docker.compose.project"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 COMPOSE_VOLUME = "com.docker.compose.volume"
+COMPOSE_NUMBER = "com.docker.compose.container-number"
+COMPOSE_HASH = "com.docker.compose.config-hash"
 ANONYMOUS = "com.docker.volume.anonymous"
 STACK = "com.docker.stack.namespace"
 TASK = "com.docker.swarm.task.id"
@@ -277,11 +279,37 @@ class ModelVolume:
 
 
 @dataclass(frozen=True)
-class DryRun:
-    """The names Compose's --dry-run printed as going. Volumes in use are listed too."""
+class ModelService:
+    """A service of a Compose file after Compose's own resolution."""
 
-    containers: tuple[str, ...]
-    volumes: tuple[str, ...]
+    name: str
+    image: str = ""  # the name of its image, also where Compose makes one up
+    binds: tuple[HostPath, ...] = ()  # host paths that a start of its container makes
+    needs: tuple[str, ...] = ()  # host paths without which its container can't be made
+    anonymous: frozenset[str] = frozenset()  # targets of its anonymous volumes
+    taken: frozenset[str] = frozenset()  # targets of whatever else it mounts
+    volumes: frozenset[str] = frozenset()  # keys of the named volumes it mounts
+    depends: tuple[str, ...] = ()  # services that are brought up before it
+    shares: tuple[str, ...] = ()  # services whose containers its own refer to by their ids
+    restarts_with: tuple[str, ...] = ()  # services whose restart restarts it
+    linked: bool = False
+    replicas: int = 1
+    renewed: bool = False  # each `up` builds or pulls its image anew
+    built: bool = False  # Compose can build its image
+    watched: bool = False  # a change of its sources replaces its containers under `watch`
+    gated: bool = False  # only some profiles enable it
+    hash: str = ""  # v1's, of its definition and image; "" where that was not asked
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """The names in what Compose's --dry-run printed. Volumes in use are listed too."""
+
+    containers: tuple[str, ...]  # removed
+    volumes: tuple[str, ...]  # removed
+    replaced: tuple[str, ...] = ()  # containers removed, and made anew under the same name
+    made: tuple[str, ...] = ()  # volumes
+    asked: tuple[str, ...] = ()  # volumes that Compose would ask about: may they be made anew?
 
 
 @dataclass(frozen=True)
@@ -290,11 +318,16 @@ class Model:
 
     project: str
     volumes: tuple[ModelVolume, ...]
-    services: tuple[str, ...]  # those the profiles in force enable
+    services: tuple[str, ...]  # those the profiles in force enable; v1: all of the file's
     disabled: tuple[str, ...] = ()  # those of the file that they do not
     by_name_only: bool = False  # no file was opened: Compose works from labels
     # What this Compose's own --dry-run said it would remove; None where it was not asked.
     dry_run: DryRun | None = None
+    definitions: tuple[ModelService, ...] = ()  # of `services`, in the file's order
+
+    def definition(self, name: str) -> ModelService | None:
+        """The service of this name."""
+        return next((one for one in self.definitions if one.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -323,4 +356,8 @@ class Facts:
     images: tuple[Image, ...] = ()
     plugins: tuple[Plugin, ...] = ()
     contexts: tuple[Context, ...] = ()  # those that the command names, as far as they are there
+    folder: str = ""  # the working directory
+    can_answer: bool = False  # may a question of the real client's be answered with yes?
+    # Where an image declares volumes that Compose hands on to the next container, by its name.
+    image_volumes: Mapping[str, frozenset[str]] = field(default_factory=dict)
     gaps: tuple[str, ...] = field(default=())  # what could not be found out: read as the worst case

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import assert_never
 
 from safedocker.command.parse import Command
 from safedocker.loss import (
@@ -19,6 +20,8 @@ from safedocker.loss import (
     nearby,
     operands,
     prune,
+    recreate,
+    starts,
     swarm,
 )
 from safedocker.loss.facts import TASK, Container, Facts, HostPath, Look
@@ -31,6 +34,7 @@ from safedocker.loss.removal import (
     gone_with,
     named_mounts,
     names,
+    self_removing,
     users_of,
     volume_loss,
     without,
@@ -77,8 +81,12 @@ def reach(command: Command, form: Form, facts: Facts) -> Plan:
             plan = _project_rm(command, form, facts)
         case Reach.PROJECT_DOWN:
             plan = _project_down(command, form, facts)
+        case Reach.PROJECT_UP:
+            plan = _project_up(command, form, facts)
+        case Reach.PROJECT_ENDED:
+            plan = _project_ended(command, form, facts)
         case _:
-            raise NotImplementedError(form.reach)
+            assert_never(form.reach)
     return replace(plan, gaps=facts.gaps + plan.gaps, disputes=disputes(plan, facts))
 
 
@@ -98,6 +106,10 @@ def to_inspect(command: Command, form: Form, facts: Facts) -> tuple[Container, .
             return compose.removed_by_rm(command, facts)
         case Reach.PROJECT_DOWN:
             return compose.removed_by_down(command, facts).all
+        case Reach.PROJECT_UP:
+            return starts.concerned(command, facts)
+        case Reach.PROJECT_ENDED:
+            return starts.ended(command, facts)
         case _:
             return ()
 
@@ -312,7 +324,7 @@ def unseen_paths(facts: Facts) -> tuple[str, ...]:
 def _project_rm(command: Command, form: Form, facts: Facts) -> Plan:
     removed = compose.removed_by_rm(command, facts)
     takes_volumes = command.on("volumes")
-    gone = gone_with(facts, Removed(removed) if takes_volumes else Removed((), removed))
+    gone = gone_with(facts, Removed(removed) if takes_volumes else self_removing(removed))
     stays = named_mounts(removed) if takes_volumes else []
     project = facts.model.project if facts.model else None
     plan = _of_gone(command, form, facts, gone, project=project, stops=removed)
@@ -322,10 +334,15 @@ def _project_rm(command: Command, form: Form, facts: Facts) -> Plan:
 def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
     removed = compose.removed_by_down(command, facts)
     takes_volumes = command.on("volumes")
-    gone = gone_with(facts, removed if takes_volumes else Removed((), removed.all))
+    without_volumes = removed.without_volumes if takes_volumes else removed.all
+    ending = self_removing(without_volumes)
+    with_volumes = (*ending.with_volumes, *(removed.with_volumes if takes_volumes else ()))
+    gone = gone_with(facts, Removed(with_volumes, ending.without_volumes))
     losses = {(loss.kind, loss.name): loss for loss in gone.losses}
     stays = list(gone.stays)
     remaining = without(facts.containers, removed.all)
+    listed: set[str] = set()
+    stuck = False  # v1 gives up at the first volume in use, in the order of a file we don't read
     for candidate in compose.volumes_of_down(command, facts) if takes_volumes else ():
         volume = facts.volumes.get(candidate.name)
         if volume is None:
@@ -336,10 +353,16 @@ def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
         users = users_of(candidate.name, remaining)
         if users:
             stays.append(Stays(candidate.name, f"in use by {names(users)}"))
+            stuck = True
             continue
         lost = volume_loss(volume, candidate.why, facts)
         losses = {key: loss for key, loss in losses.items() if key[1] != volume.name}
         losses[lost.kind, lost.name] = lost
+        listed.add(lost.name)
+    if stuck and compose.first_generation(facts):
+        losses = {
+            key: replace(loss, certain=loss.name not in listed) for key, loss in losses.items()
+        }
     stays += bind_mounts(removed.all)
     project = facts.model.project if facts.model else None
     plan = _plan(
@@ -353,6 +376,43 @@ def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
         project=project,
     )
     return replace(plan, safer=compose.safer_down(command)) if takes_volumes else plan
+
+
+def _project_up(command: Command, form: Form, facts: Facts) -> Plan:
+    changed = recreate.change(command, facts)
+    project = facts.model.project if facts.model else None
+    gone = gone_with(facts, self_removing(changed.removed, also=changed.replaced))
+    losses = [
+        loss
+        for loss in gone.losses
+        if loss.kind is not Kind.DETACHED_VOLUME or loss.name not in changed.carried
+    ]
+    stays = list(gone.stays)
+    stays += [Stays(name, "handed on to the new container") for name in sorted(changed.carried)]
+    stays += [
+        Stays(name, "its definition changed: Compose asks, and nobody is there to say yes")
+        for name in changed.offered
+    ]
+    for name in changed.volumes:
+        volume = facts.volumes.get(name)
+        if volume is not None:
+            why = "its definition in the Compose file changed: Compose makes it anew"
+            losses.append(replace(volume_loss(volume, why, facts), kind=Kind.NAMED_VOLUME))
+    losses += missing_paths(facts)
+    gaps = (*gone.gaps, *unseen_paths(facts), *recreate.unsure(command, facts))
+    return _plan(
+        command, form, facts, losses, stays, stops=changed.gone, gaps=gaps, project=project
+    )
+
+
+def _project_ended(command: Command, form: Form, facts: Facts) -> Plan:
+    if facts.model is None:
+        return _plan(command, form, facts, (), ())
+    if command.path[-1] == "kill" and _is_mild(command.value("signal") or "KILL"):
+        return _plan(command, form, facts, (), (), project=facts.model.project)
+    ended = tuple(one for one in starts.ended(command, facts) if one.auto_remove is not False)
+    gone = gone_with(facts, Removed(ended), disposable=True)
+    return _of_gone(command, form, facts, gone, stops=ended, project=facts.model.project)
 
 
 def _of_gone(

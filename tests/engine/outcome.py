@@ -87,6 +87,8 @@ class Snapshot:
     """All that can be lost, by kind, as the engine and the disk state it."""
 
     volumes: Mapping[str, frozenset[str]]  # the ids of the containers that mount it
+    born: Mapping[str, str]  # dates that tell a volume from a later one of its name
+    contents: Mapping[str, str]  # digests of the files in volumes, by "container:path"
     containers: Mapping[str, str]  # names by id
     running: frozenset[str]
     images: Mapping[str, tuple[str, ...]]
@@ -108,7 +110,11 @@ class Snapshot:
             if users and not after.volumes.get(name, {"gone"}) and _DIGEST.fullmatch(name)
         }
         found = {
-            "volume": set(self.volumes) - set(after.volumes),
+            "volume": {
+                name
+                for name in self.volumes
+                if name not in after.volumes or self.born.get(name) != after.born.get(name)
+            },
             "detached volume": left,
             "container layer": set(self.containers) - set(after.containers),
             "image": set(self.images) - set(after.images),
@@ -123,6 +129,11 @@ class Snapshot:
                 path
                 for path, digest in self.files.items()
                 if after.files.get(path, digest) != digest
+            }
+            | {
+                path
+                for path, digest in self.contents.items()
+                if after.contents.get(path, digest) != digest
             },
         }
         return {kind: names for kind, names in found.items() if names}
@@ -142,6 +153,7 @@ class Snapshot:
             "plugins": self.plugins,
             "folders": self.folders,
             "files": self.files,
+            "contents": [pair for pair in self.contents.items() if "_" not in pair[0]],
         }
 
 
@@ -164,8 +176,10 @@ class Foretold:
         )
 
 
-def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> Foretold:
-    """What the explanations of a line's commands say would go, by kind."""
+def foretold(
+    answers: Sequence[dict[str, Any]], before: Snapshot, folder: str | Path = ""
+) -> Foretold:
+    """What the explanations of a line's commands, run in `folder`, say would go, by kind."""
     found = Foretold({}, {})
     for answer in answers:
         for loss in (answer["plan"] or {"losses": ()})["losses"]:
@@ -174,6 +188,8 @@ def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> Foretold:
                 continue
             name = loss["id"] if kind in {"container layer", "image"} else loss["name"]
             name = "swarm" if kind == "swarm" else name
+            if kind == "file" and ":" not in name:
+                name = os.path.join(folder, name)
             into = found.sure if loss["certain"] else found.perhaps
             into.setdefault(kind, set()).add(name)
     made = found.sure.get("bind source", set())
@@ -182,6 +198,16 @@ def foretold(answers: Sequence[dict[str, Any]], before: Snapshot) -> Foretold:
             if parent not in before.folders and not os.path.exists(parent):
                 made.add(parent)
     return found
+
+
+def digests(place: Path) -> dict[Path, str]:
+    """The digests of the regular files below a folder of this machine."""
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for here, _, names in os.walk(place)
+        for path in (Path(here, name) for name in names)
+        if path.is_file() and not path.is_symlink()
+    }
 
 
 def is_digest(name: str) -> bool:
@@ -275,25 +301,27 @@ class Bench:
     def snapshot(self) -> Snapshot:
         ask = self.pipe.ask
         containers = ask("/containers/json?all=1")
-        users: dict[str, set[str]] = {
-            one["Name"]: set() for one in ask("/volumes")["Volumes"] or []
-        }
+        contents: dict[str, str] = {}
+        volumes = ask("/volumes")["Volumes"] or []
+        dated = self.engine.version != "20"  # there the date moves with the folder, moby#44719
+        users: dict[str, set[str]] = {one["Name"]: set() for one in volumes}
         for one in containers:
             for mount in one["Mounts"]:
                 if mount.get("Type") == "volume" and mount["Name"] in users:
                     users[mount["Name"]].add(one["Id"])
+                    place = self.engine.data_root / "volumes" / mount["Name"] / "_data"
+                    inside = f"{one['Names'][-1].lstrip('/')}:{mount['Destination']}"
+                    for path, digest in digests(place).items():
+                        contents[f"{inside}/{path.relative_to(place)}"] = digest
         swarm = self._swarms()
         folders: set[str] = set()
-        files: dict[str, str] = {}
         places = [self.watched, *Path("/").glob("sdcorpus*")]
-        for here, _, names in (found for place in places for found in os.walk(place)):
-            folders.add(here)
-            for name in names:
-                path = Path(here, name)
-                if path.is_file():
-                    files[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for place in places:
+            folders |= {here for here, _, _ in os.walk(place)}
         contexts = (self.home / ".docker/contexts/meta").glob("*/meta.json")
         return Snapshot(
+            born={one["Name"]: one["CreatedAt"] for one in volumes if dated},
+            contents=contents,
             volumes={name: frozenset(ids) for name, ids in sorted(users.items())},
             containers={one["Id"]: one["Names"][-1].lstrip("/") for one in containers},
             running=frozenset(one["Id"] for one in containers if one["State"] == "running"),
@@ -307,7 +335,7 @@ class Bench:
             contexts=frozenset(json.loads(path.read_text())["Name"] for path in contexts),
             plugins=frozenset(one["Name"] for one in ask("/plugins") or ()),
             folders=frozenset(folders),
-            files=files,
+            files={str(path): digest for path, digest in digests(self.watched).items()},
         )
 
     def _load(self, name: str) -> None:

@@ -117,7 +117,7 @@ def test_prediction_is_outcome(pairing, case, benches):
         max((answer["decisions"][column]["action"] for answer in answers), key=ACTIONS.index)
         for column in COLUMNS
     )
-    expected = foretold(answers, before)
+    expected = foretold(answers, before, bench.folder)
     gone, after, theirs = bench.outcome(before, case.line, expected)
     assert expected.fits(gone), (gone, expected, theirs.stderr)
     assert verdicts == case.verdicts, answers[0]["plan"] or answers[0]["runs_at_once"]

@@ -6,9 +6,14 @@ on another host.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import socket
+import socketserver
 import subprocess
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -67,8 +72,9 @@ OLD = "20 26"  # the network comes before the mounts
 CASES = (
     Case("missing", f"{RUN} -v {{b}}/m:/x busybox", "m", versions="20 28"),
     Case("deep", f"{RUN} -v {{b}}/m/n/o:/x:ro busybox", "m/n/o"),
-    Case("cluster", f"{RUN} -itdv{{b}}/m:/x busybox true", "m"),
+    Case("cluster", "docker run --network none -itdv{b}/m:/x busybox true", "m"),
     Case("no-terminal", f"{RUN} -it -v {{b}}/m:/x busybox true", "", versions="20 28"),
+    Case("attached-and-not", f"{RUN} -da stdout -v {{b}}/m:/x busybox"),
     Case("two", f"{RUN} -v {{b}}/m:/x -v {{b}}/here:/y -v {{b}}/n:/z busybox", "m n"),
     Case("there", f"{RUN} -v {{b}}/here:/x busybox"),
     Case("relative-20", f"{RUN} -v ./m:/x busybox", "", versions="20"),
@@ -287,8 +293,82 @@ def test_v3_a_deleted_source_is_told_before_start_makes_it_anew(shell, app):
         shell.out("docker rm -f web")
 
 
+def test_v3_what_mounts_only_what_is_here_leaves_no_trace(shell, app):
+    """Everyday commands: nothing is asked, told or written down."""
+    shell.out(f"docker create --name web --network none -v {app}/here:/srv busybox true")
+    try:
+        before = shell.audit()
+        for command, out in (
+            ("docker start web", "web\n"),
+            ("docker restart -t 0 web", "web\n"),
+            (f"docker cp web:/bin/true {app}/true", ""),
+            (f"docker run --rm --network none -v {app}/here:/srv busybox echo yes", "yes\n"),
+        ):
+            done = shell.run(command, cwd=app)
+            assert (done.returncode, done.stdout) == (0, out)
+        assert shell.audit() == before
+        (app / "here").rmdir()
+        for command in ("docker restart web", f"docker cp web:/bin/true {app}/true"):
+            assert shell.run(command, cwd=app).returncode == 77
+        assert not (app / "here").exists()
+    finally:
+        shell.out("docker rm -f web")
+
+
+@pytest.fixture
+def far(shell: Shell) -> Iterator[str]:
+    """The engine's address as that of one on another host: by TCP, so that nothing that is here
+    tells what is there. The engine has a /run of its own."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forwarder) as server:
+        server.daemon_threads = True
+        server.engine_socket = str(shell.engine.socket)  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+class Forwarder(socketserver.BaseRequestHandler):
+    """Hands bytes on between a TCP client and the engine's socket."""
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as engine:
+            engine.connect(self.server.engine_socket)  # type: ignore[attr-defined]
+            back = threading.Thread(target=pump, args=(engine, self.request), daemon=True)
+            back.start()
+            pump(self.request, engine)
+            back.join()
+
+
+def pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
+def test_s24_what_is_here_says_nothing_about_another_host(shell, app, far):
+    """The path is here, and not on the engine's host: Docker would make it there."""
+    with tempfile.TemporaryDirectory(dir="/run") as here:
+        command = f"docker run --rm --network none -v {here}:/srv busybox true"
+        done = shell.run(command, cwd=app, DOCKER_HOST=far)
+        assert done.returncode == 77, done.stderr
+        assert here in done.stderr
+        command = f"docker run --rm --network none -v {app}/here:/srv busybox echo yes"
+        assert shell.run(command, cwd=app, DOCKER_HOST=far).stdout == "yes\n"
+
+
+def test_s24_a_person_is_not_offered_to_make_it_here(shell, app, far):
+    with tempfile.TemporaryDirectory(dir="/run") as here:
+        command = f"docker run --rm -v {here}:/srv busybox true"
+        screen = shell.terminal(command, cwd=app, DOCKER_HOST=far)
+        screen.asked().type("\x03")
+        assert screen.ended() == 130
+        assert "Create" not in screen.text
+
+
 def test_s24_the_engine_is_asked_what_stands_on_its_host(shell, app):
-    """A path that is here says nothing about another host: there the engine is asked."""
     with Engine(shim.address_of(settled_there(shell))) as engine:
         assert engine.host.stands(str(app / "here")) is True
         assert engine.host.stands(str(app / "gone")) is False

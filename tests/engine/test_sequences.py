@@ -159,4 +159,4 @@ def test_a_walk_that_is_undone_ends_where_it_began(shell, number):
 def parts(shell: Shell, backup: str) -> set[str]:
     """The volumes that a backup holds."""
     manifest = json.loads((shell.store / backup / "manifest.json").read_text())
-    return {part["name"] for part in manifest["parts"]}
+    return {part["name"] for part in manifest["parts"] if part["kind"].endswith("volume")}

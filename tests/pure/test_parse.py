@@ -600,6 +600,7 @@ def test_fifty_thousand_random_lines_are_read():
             check_whole(command, argv)
 
 
+@pytest.mark.alone
 def test_a_usual_line_is_read_quickly():
     """Twenty to forty microseconds, where the yardstick takes some twenty-five."""
     line = "docker compose -p shop -f a.yml down -v"

@@ -322,10 +322,9 @@ def test_v3_run_that_mounts_what_is_here_asks_nobody(place, here, mounts):
         (["run", "--volumes-from", "c", "img"], {}),
         (["--host", "tcp://127.0.0.1:1", "run", "-v", "{here}:/x", "img"], {}),
         (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "tcp://127.0.0.1:1"}),
-        (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "", "DOCKER_CONTEXT": "far"}),
         (["run", "-v", "{here}:/x", "img"], {"DOCKER_HOST": "", "DOCKER_CONFIG": "{here}"}),
     ],
-    ids=["gone", "gone-in-newer", "donor", "host", "DOCKER_HOST", "DOCKER_CONTEXT", "config"],
+    ids=["gone", "gone-in-newer", "donor", "host", "DOCKER_HOST", "config"],
 )
 def test_s24_whatever_is_not_surely_here_is_asked(place, here, words, environ):
     (here / "config.json").write_text('{"CurrentContext": "far"}')
@@ -350,15 +349,21 @@ def test_every_parse_of_the_words_above_is_total():
         assert parse("docker-compose", words)
 
 
-def _fastest(argv: list[str], environ: dict[str, str], times: int = 25) -> float:
-    best = float("inf")
-    for _ in range(times):
-        started = time.perf_counter()
-        subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL, check=True)
-        best = min(best, time.perf_counter() - started)
+def _fastest(lines: dict[str, list[str]], environ: dict[str, str], rounds: int = 40) -> Best:
+    """The best time of each line; they take turns, so that a slow moment is everybody's."""
+    best = dict.fromkeys(lines, float("inf"))
+    for _ in range(rounds):
+        for name, argv in lines.items():
+            started = time.perf_counter()
+            subprocess.run(argv, env=environ, stdout=subprocess.DEVNULL, check=True)
+            best[name] = min(best[name], time.perf_counter() - started)
     return best
 
 
+Best = dict[str, float]
+
+
+@pytest.mark.alone
 def test_cost_of_the_sh_path_and_of_the_python_path(place, here):
     """Ratios inside one run: sh within 1.5 of a sh that execs, Python 2.5 of a bare start, and 3
     where mounts are looked at."""
@@ -371,13 +376,16 @@ def test_cost_of_the_sh_path_and_of_the_python_path(place, here):
     environ = place.environ
     docker = str(place.shims / "docker")
     subprocess.run([docker, "run", "x"], env=environ, check=True)  # writes the byte code
-    sh = _fastest([docker, "ps", "-a"], environ) / _fastest([str(bare), "ps", "-a"], environ)
-    python = _fastest([docker, "run", "x"], environ) / _fastest(
-        [sys.executable, "-I", "-c", "pass"], environ
+    best = _fastest(
+        {
+            "bare sh": [str(bare), "ps", "-a"],
+            "sh": [docker, "ps", "-a"],
+            "bare python": [sys.executable, "-I", "-c", "pass"],
+            "python": [docker, "run", "x"],
+            "mounts": [docker, "run", "--rm", "-v", f"{here}:/x", "-v", f"{here}/file:/y", "img"],
+        },
+        environ,
     )
-    mounts = _fastest(
-        [docker, "run", "--rm", "-v", f"{here}:/x", "-v", f"{here}/file:/y", "img"], environ
-    ) / _fastest([sys.executable, "-I", "-c", "pass"], environ)
-    assert sh <= 1.5
-    assert python <= 2.5
-    assert mounts <= 3
+    assert best["sh"] <= 1.5 * best["bare sh"]
+    assert best["python"] <= 2.5 * best["bare python"]
+    assert best["mounts"] <= 3 * best["bare python"]

@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import copying
 from safedocker.edge import process
 from safedocker.errors import WouldFail
 from safedocker.loss import copying as loss_copying
 from safedocker.loss import mounts, nearby, operands, reach
 from safedocker.loss.facts import COMPOSE_ONEOFF, COMPOSE_SERVICE, Container, Facts, HostPath
+from safedocker.survey import copying
 
 if TYPE_CHECKING:
     from safedocker.command.parse import Command
@@ -38,6 +38,8 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     told = mounts.read(command, settled.versions.docker, process.logical_directory())
     if told.refused:
         raise WouldFail(told.refused)
+    if command.on("detach") and command.values("attach"):
+        raise WouldFail("conflicting options: --attach and --detach")
     if _wants_terminal(command) and not os.isatty(0):
         raise WouldFail("the input device is not a TTY")
     image = command.operands[0] if command.operands else ""
@@ -50,7 +52,7 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     if any(look([bind.source for bind in told.needs], engine).values()):
         raise WouldFail("a source of --mount is not there")
     _check_command(settled, engine, facts)
-    return _described(facts, engine)
+    return described(facts, engine)
 
 
 def of_containers(settled: Settled, engine: Engine, facts: Facts) -> Facts:
@@ -67,6 +69,8 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     command = settled.command
     source, destination = loss_copying.ends(command.operands)
     containers = _copied(settled, source.container or destination.container, facts)
+    if containers is None:
+        return replace(facts, gaps=(*facts.gaps, "what Compose makes of its files"))
     if source.container:
         containers = containers[:1]
     if not containers:
@@ -77,22 +81,23 @@ def of_copy(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     paths = tuple(path for one in inspected for path in one.binds)
     facts = replace(facts, paths=paths, missing=missing)
     if any(gone is not False for gone in missing.values()):
-        return _described(facts, engine)
+        return described(facts, engine)
     follow = command.on("follow-link")
     for one in inspected:
         facts = copying.overwritten(source, destination, one, engine, facts, follow=follow)
     return facts
 
 
-def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...]:
-    """The containers that one end of a copy stands for; for Compose, those of a service."""
+def _copied(settled: Settled, name: str, facts: Facts) -> tuple[Container, ...] | None:
+    """The containers that one end of a copy stands for; for Compose, those of a service, or None
+    where its project is not known."""
     command = settled.command
     if command.path[0] != "compose":
         found = operands.find_container(name.strip("/"), facts.containers)
         return () if found is None else (found,)
     model = settled.client.model(command, settled.versions, None)
     if model is None:
-        return ()
+        return None
     index = command.value("index") or "0"
     return tuple(
         sorted(
@@ -116,7 +121,7 @@ def _of_each(containers: Iterable[Container], engine: Engine, facts: Facts) -> F
         there = engine.host.networks()
         each = [one for one in each if engine.host.networks_of(one.id) <= there]
     paths = tuple(path for one in each for path in one.binds)
-    return _described(replace(facts, paths=paths, missing=missing), engine)
+    return described(replace(facts, paths=paths, missing=missing), engine)
 
 
 def look(sources: Iterable[str], engine: Engine) -> dict[str, bool | None]:
@@ -216,7 +221,7 @@ def _rehearse(settled: Settled, engine: Engine) -> None:
         raise WouldFail(said.err.strip())
 
 
-def _described(facts: Facts, engine: Engine) -> Facts:
+def described(facts: Facts, engine: Engine) -> Facts:
     """The facts with what helps a person to see what was meant by a path that is missing."""
     files: dict[str, dict[str, bool]] = {}
     wanted: dict[str, list[str]] = {}

@@ -9,12 +9,12 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker import hostpaths
 from safedocker.edge import clients, contexts
 from safedocker.loss import compose, operands, reach, swarm
 from safedocker.loss.facts import Facts
 from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
+from safedocker.survey import composing, hostpaths
 
 if TYPE_CHECKING:
     from safedocker.edge.engine import Engine
@@ -48,6 +48,8 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     facts = replace(facts, containers=inspected)
     if form.reach is Reach.HOST_PATHS_OF_CONTAINERS:
         facts = hostpaths.of_containers(settled, engine, facts)
+    if form.reach is Reach.PROJECT_UP:
+        facts = composing.with_paths(settled, engine, facts)
     plan = reach.reach(command, form, facts)
     if form.reach.prunes or any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
@@ -93,13 +95,15 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     targets = operands.targets(command, versions.docker)
     if any(target.collection == "plugins" for target in targets):
         facts = replace(facts, plugins=engine.plugins())
+    if form.reach.replaceable or command.path == ("system", "prune"):
+        facts = replace(facts, images=engine.images())
     if form.reach is Reach.HOST_PATHS:
         facts = hostpaths.of_run(settled, engine, facts)
     if form.reach is Reach.OVERWRITTEN:
         facts = hostpaths.of_copy(settled, engine, facts)
-    if form.reach.replaceable or command.path == ("system", "prune"):
-        facts = replace(facts, images=engine.images())
-    if form.reach.of_compose:
+    if form.reach in {Reach.PROJECT_UP, Reach.PROJECT_ENDED}:
+        facts = composing.of_compose(settled, engine, facts)
+    elif form.reach.of_compose:
         model = client.model(command, versions, compose.rehearsal(command, versions))
         facts = replace(facts, model=model)
         if model is None:
