@@ -34,8 +34,12 @@ class NoEngine(SafedockerError):  # noqa: N818 - named for what is missing, as t
     exit_code = ExitCode.NO_ENGINE
 
 
-class NoContext(NoEngine):
-    """There is no context of that name: the real client will say so, and do nothing."""
+class NoAddress(NoEngine):
+    """The real client finds no address to go to either: it will say so, and do nothing."""
+
+
+class NoContext(NoAddress):
+    """There is no context of that name."""
 
 
 class NoBackup(SafedockerError):  # noqa: N818 - as NoEngine

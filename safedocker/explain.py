@@ -12,7 +12,7 @@ from safedocker import shim, survey
 from safedocker.command.parse import Command, parse
 from safedocker.edge import process, terminal, wording
 from safedocker.edge.clients import RealClient, files_of
-from safedocker.errors import NoContext, NoEngine, SafedockerError, WouldFail
+from safedocker.errors import NoAddress, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
 from safedocker.loss.plan import Plan
 from safedocker.policy import decide, load
@@ -70,7 +70,7 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
     except WouldFail as fault:
         said = f": {fault}" if str(fault) else ""
         return _passes(found, f"it would fail by itself{said}", "would-fail")
-    except NoContext as fault:
+    except NoAddress as fault:
         return _passes(found, f"it would fail by itself: {fault.message}", "would-fail")
     except NoEngine as fault:
         found = replace(found, fault=fault)

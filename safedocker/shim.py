@@ -14,7 +14,7 @@ from safedocker.edge import process
 from safedocker.errors import (
     ExitCode,
     Interrupted,
-    NoContext,
+    NoAddress,
     NoEngine,
     Refused,
     SafedockerError,
@@ -104,7 +104,7 @@ def walk(call: Call) -> NoReturn:
         process.become(call.real, call.words)
     try:
         room = enter(settled)
-    except NoContext:
+    except NoAddress:
         process.become(call.real, call.words)
     except NoEngine:
         if _passes_unseen(settled):
@@ -204,7 +204,10 @@ def address_of(settled: Settled) -> Address:
     compose = settled.versions.compose
     if settled.command.program == "docker-compose" and compose is not None and compose[0] == 1:
         environ = {**settled.client.dot_env(settled.command), **os.environ}
-        return address.resolve_compose_v1(options, environ)
+        try:
+            return address.resolve_compose_v1(options, environ)
+        except NoAddress as fault:  # v1 reads addresses in a way of its own
+            raise NoEngine(fault.message, fault.hint) from fault
     return address.resolve(options, os.environ, client=settled.versions.docker)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from safedocker.errors import NoContext, NoEngine
+from safedocker.errors import NoAddress, NoContext, NoEngine
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
@@ -133,7 +133,7 @@ def _context(
     """
     named = options.get("context", "")
     if named and "host" in options:
-        raise NoEngine("docker refuses --host and --context together", "leave one of them out")
+        raise NoAddress("docker refuses --host and --context together", "leave one of them out")
     if named:
         return named, f"--context {named}"
     if "host" in options or "DOCKER_HOST" in environ:
@@ -261,7 +261,7 @@ def _default_tls(options: Mapping[str, str], environ: Mapping[str, str]) -> Tls 
         elif Path(path).is_file():
             files[flag] = path
         elif flag == "tlscacert" or flag in options:
-            raise NoEngine(
+            raise NoAddress(
                 f"TLS to the engine is asked for, but {path} is missing",
                 "DOCKER_CERT_PATH says where the certificates are; DOCKER_TLS_VERIFY, DOCKER_TLS, "
                 "--tls and --tlsverify ask for them",
@@ -285,7 +285,7 @@ def _parse_host(host: str, tls: bool) -> str:
         return f"npipe://{rest}" if rest else DEFAULT_PIPE
     if scheme in {"ssh", "fd"}:
         return host
-    refused = NoEngine(
+    refused = NoAddress(
         f"{host!r} is no address of a Docker engine",
         "docker takes unix://, tcp:// and ssh:// addresses in --host and DOCKER_HOST",
     )

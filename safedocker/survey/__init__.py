@@ -6,10 +6,12 @@ What is asked hangs on what the form reaches; what follows from the answers is l
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from safedocker.edge import clients, contexts
+from safedocker.errors import WouldFail
 from safedocker.loss import compose, operands, reach, swarm
 from safedocker.loss.facts import Facts
 from safedocker.loss.forms import Reach
@@ -64,7 +66,17 @@ def _without_engine(settled: Settled) -> Facts:
     return Facts(None, (0, 0), {}, (), docker=docker, contexts=named)
 
 
+def _check_api(settled: Settled, engine: Engine) -> None:
+    """Raise WouldFail where the client is told to speak an API that the engine does not know yet:
+    it refuses every request. Source: moby api/server/middleware/version.go."""
+    told = re.fullmatch(r"(\d+)\.(\d+)", os.environ.get("DOCKER_API_VERSION", ""))
+    first_generation = (settled.versions.compose or (2,))[0] == 1  # reads another variable
+    if told and not first_generation and (int(told[1]), int(told[2])) > engine.identity.api:
+        raise WouldFail(f"client version {told[0]} is too new")
+
+
 def _of_engine(settled: Settled, engine: Engine) -> Facts:
+    _check_api(settled, engine)
     volumes, containers = engine.snapshot()
     return Facts(
         engine=engine.identity,
