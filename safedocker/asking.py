@@ -1,4 +1,5 @@
-"""The question in the walk: put to the person, or answered by what was said for the whole batch."""
+"""The question in the walk: put to the person, or answered by what was said for the whole batch;
+and the host paths that an answer makes."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safedocker.edge import batch, process, wording
+from safedocker.errors import Refused
+from safedocker.loss.plan import Kind
 from safedocker.policy import batch as covering
+from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
     from safedocker.loss.plan import Plan
@@ -54,3 +58,15 @@ def ask(plan: Plan, decision: Decision, room: Room) -> tuple[Answer, str]:
     if chosen.for_all:
         remember(chosen.answer)
     return chosen.answer, "at the terminal" + (", for the batch" if chosen.for_all else "")
+
+
+def make_paths(plan: Plan) -> None:
+    """Make the host paths as the person who calls, so that Docker does not do it as root."""
+    for loss in plan.losses:
+        if loss.kind is Kind.BIND_SOURCE:
+            try:
+                hostpaths.make(loss.name, file=loss.file)
+            except OSError as fault:
+                raise Refused(
+                    f"{loss.name} can't be made: {fault.strerror}. The command did not run"
+                ) from fault

@@ -347,7 +347,9 @@ def _answered(
             _audit(plan, decision, room, "without a backup", answered=answered)
             return None
         case Answer.MAKE:
-            _make_paths(plan)
+            from safedocker import asking
+
+            asking.make_paths(plan)
             _audit(plan, decision, room, "paths made", answered=answered)
             return None
         case Answer.CANCEL:
@@ -355,21 +357,6 @@ def _answered(
             raise Refused("cancelled: nothing was removed")
         case _:
             return assert_never(answer)
-
-
-def _make_paths(plan: Plan) -> None:
-    """Make the host paths as the person who calls, so that Docker does not do it as root."""
-    from safedocker.loss.plan import Kind
-    from safedocker.survey import hostpaths
-
-    for loss in plan.losses:
-        if loss.kind is Kind.BIND_SOURCE:
-            try:
-                hostpaths.make(loss.name, file=loss.file)
-            except OSError as fault:
-                raise Refused(
-                    f"{loss.name} can't be made: {fault.strerror}. The command did not run"
-                ) from fault
 
 
 def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = None) -> Backup:

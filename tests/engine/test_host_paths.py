@@ -72,7 +72,7 @@ OLD = "20 26"  # the network comes before the mounts
 CASES = (
     Case("missing", f"{RUN} -v {{b}}/m:/x busybox", "m", versions="20 28"),
     Case("deep", f"{RUN} -v {{b}}/m/n/o:/x:ro busybox", "m/n/o"),
-    Case("cluster", f"{RUN} -itdv{{b}}/m:/x busybox true", "m"),
+    Case("cluster", "docker run --network none -itdv{b}/m:/x busybox true", "m"),
     Case("no-terminal", f"{RUN} -it -v {{b}}/m:/x busybox true", "", versions="20 28"),
     Case("attached-and-not", f"{RUN} -da stdout -v {{b}}/m:/x busybox"),
     Case("two", f"{RUN} -v {{b}}/m:/x -v {{b}}/here:/y -v {{b}}/n:/z busybox", "m n"),

@@ -36,11 +36,15 @@ echo value | docker secret create --label com.docker.stack.namespace=stk stk_s -
 echo value | docker config create --label com.docker.stack.namespace=stk stk_c - >/dev/null
 docker service create {QUICK} --name stk_a --label com.docker.stack.namespace=stk \
   --secret stk_s --config stk_c --config C2 busybox-volume sleep 1000
+mkdir -p plug/rootfs
+echo '{{"interface": {{"types": ["docker.volumedriver/1.0"], "socket": "p"}}}}' >plug/config.json
+docker plugin create plug plug
 docker service create {QUICK} --name every --mode global busybox-volume sleep 1000
 """
 
 # One after the other, from the same state; what each leaves is the next one's beginning.
 STEPS = (
+    "docker plugin rm nosuch plug",
     "docker service rm nosuch WEB",
     "docker secret rm s1 s2 nosuch",
     "docker secret rm s3",  # secrets are looked up in small letters
@@ -72,6 +76,7 @@ KINDS = {
     "named volume": "volumes",
     "anonymous volume": "volumes",
     "swarm": "swarm",
+    "plugin": "plugins",
 }
 
 
@@ -116,6 +121,7 @@ def holdings(shell: Shell) -> dict[str, set[str]]:
         "containers": {one["Names"][0].lstrip("/") for one in shell.ask("/containers/json")},
         "volumes": shell.volumes(),
     }
+    held["plugins"] = {one["Name"] for one in shell.ask("/plugins")}
     manager = shell.ask("/info")["Swarm"]["ControlAvailable"]
     held["swarm"] = {"swarm"} if manager else set()
     for kind in ("services", "secrets", "configs"):
@@ -163,6 +169,7 @@ def missing_from(before: dict[str, set[str]], after: dict[str, set[str]]) -> dic
     return {kind: before[kind] - after[kind] for kind in before}
 
 
+@pytest.mark.parametrize("swarm", ["20", "26", "28"], indirect=True)
 def test_what_is_foretold_of_a_swarm_is_what_goes(swarm):
     """Each step: ask what would go, run the real one, wait, compare: services, secrets, configs,
     containers, volumes and the swarm itself."""
@@ -191,7 +198,7 @@ def serve(shell: Shell, name: str, program: str, *more: str) -> str:
     wait(lambda: at_rest(shell), f"{name} runs")
     (found,) = shell.ask("/containers/json", label=[f"com.docker.swarm.service.name={name}"])
     (mount,) = found["Mounts"]
-    return mount["Name"]
+    return str(mount["Name"])
 
 
 def test_a_secret_is_not_removed_unasked(fresh_swarm):

@@ -404,7 +404,7 @@ DOCOPT = {
     "options end at the operand": ("rm web -fsv", "compose rm : : web -fsv"),
     "options end at the operand of up": ("up web -V", "compose up : : web -V"),
     "cluster with value": ("down -vt0", "compose down : volumes timeout=0 :"),
-    "v is the time": ("down -tv", "compose down : timeout=v :"),
+    "v is the time": ("down -tv", "error"),
     "file glued": ("-fa.yml down", "compose down file=a.yml : :"),
     "down takes no services": ("down -v web", "error"),
     "twice": ("down -v -v", "error"),

@@ -1,4 +1,4 @@
-"""What goes of a swarm by facts laid out by hand: several nodes, ties, history, what can't be seen."""
+"""What goes of a swarm by facts laid out by hand: several nodes, ties, history, what is unseen."""
 
 from __future__ import annotations
 
@@ -65,17 +65,15 @@ def container(of: Task) -> Container:
     return Container(of.container, of.container, "img", running, labels, (mount,), inspected=True)
 
 
-def facts(*tasks: Task, service: Service = WEB, **more: object) -> Facts:
+def facts(*tasks: Task, service: Service = WEB, history: int = 5) -> Facts:
     here = [container(one) for one in tasks if one.node == "here"]
     volumes = {
         mount.volume: Volume(mount.volume, "local", {}, {}, "")
         for one in here
         for mount in one.mounts
     }
-    swarm = Swarm("sid", "here", SwarmState.MANAGER, managers=1, services=(service,), tasks=tasks)
-    return Facts(
-        ENGINE, (1, 45), volumes, tuple(here), docker=(26, 1), swarm=replace(swarm, **more)
-    )
+    swarm = Swarm("sid", "here", SwarmState.MANAGER, 1, history, (service,), tasks)
+    return Facts(ENGINE, (1, 45), volumes, tuple(here), docker=(26, 1), swarm=swarm)
 
 
 def plan(words: str, held: Facts) -> Plan:
@@ -142,7 +140,8 @@ def test_history_of_a_slot_that_is_no_more_goes_with_the_next_change():
     assert volumes(plan("service scale web=2", held)) == {"v-c3-1"}
     assert volumes(plan("service scale web=1", held)) == {"v-c2-1", "v-c3-1"}
     once = replace(WEB, replicas=1, restart="none")
-    unsure = plan("service scale web=1", replace(held, swarm=replace(held.swarm, services=(once,))))
+    held = facts(task(1), ended(2, 1), ended(3, 1), service=once)
+    unsure = plan("service scale web=1", held)
     assert volumes(unsure, certain=False) == {"v-c2-1", "v-c3-1"}
 
 
