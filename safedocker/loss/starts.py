@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable, Collection, Sequence
 
 from safedocker.command.parse import Command
@@ -22,6 +23,7 @@ from safedocker.loss.services import (
     with_dependents,
 )
 
+_VOLUME_NAME = re.compile("[a-zA-Z0-9][a-zA-Z0-9_.-]+")  # moby volume/local
 RELATIVE_SINCE = (2, 27)  # `run -v ./x:/y` is an error on 2.26, and a path on 2.40
 
 
@@ -211,5 +213,5 @@ def source_of_run(source: str, folder: str, version: Sequence[int]) -> str | Non
     if tuple(version) >= RELATIVE_SINCE and source.startswith((".", "~")):
         return posixpath.normpath(posixpath.join(folder, source))
     if tuple(version[:1]) == (1,):
-        source = source.removeprefix("./")
-    return None if "/" in source or source.startswith((".", "~")) else ""
+        source = posixpath.normpath(source)
+    return "" if _VOLUME_NAME.fullmatch(source) else None

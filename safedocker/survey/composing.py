@@ -18,6 +18,7 @@ from safedocker.survey import hostpaths
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from safedocker.command.parse import Command
     from safedocker.edge.engine import Engine
     from safedocker.shim import Settled
 
@@ -41,6 +42,8 @@ def of_up(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     model = client.project(command, versions, named, or_name=starts_only)
     if model is None:
         return _gap(facts)
+    if not (starts_only or services.watches_only(command)):
+        _check_external(command, facts, model)
     if services.of_v1(facts):
         _check_services(services.services_named(command), model)
         gated = any(one.gated for one in model.definitions)  # a hash tells that it is enabled, too
@@ -121,6 +124,19 @@ def _any_missing(containers: Iterable[Container], engine: Engine) -> bool:
 def _check_services(named: Iterable[str], model: Model) -> None:
     if not set(named) <= set(model.services):
         raise WouldFail("Compose knows no such service")
+
+
+def _check_external(command: Command, facts: Facts, model: Model) -> None:
+    """Raise WouldFail where an external volume is missing, which is what Compose looks for first.
+
+    v1's `scale` alone does not. Source: docker/compose pkg/compose/create.go ensureVolume;
+    docker-compose 1.29.2 compose/volume.py initialize.
+    """
+    if services.of_v1(facts) and command.path[-1] == "scale":
+        return
+    for volume in model.volumes:
+        if volume.external and volume.name not in facts.volumes:
+            raise WouldFail(f"external volume {volume.name} not found")
 
 
 def _hashed(model: Model, hashes: dict[str, str]) -> Model:

@@ -245,6 +245,7 @@ CASES = [
     Case(
         "S8-paths-run-relative", "", "compose run -T --rm --no-deps -v ./r:/r db true", file=BINDS
     ),
+    Case("S8-paths-run-named", "", "compose run -T --rm --no-deps -v ./rr:/r db true", file=BINDS),
     Case("S8-paths-run-tilde", "", "compose run -T --rm --no-deps -v '~/r:/r' db true", file=BINDS),
     Case("S8-paths-scale", "", "compose scale web=2", "26 28", file=BINDS),
     Case("S8-paths-scale-to-none", "", "compose up -d --scale web=0", file=BINDS),

@@ -466,7 +466,7 @@ BOUND = [
         ("docker compose up", ["web", "db"], []),
         ("docker compose up --scale web=2", ["web", "db"], ["/w"]),
         ("docker compose run web sh", ["web", "db"], ["/w"]),
-        ("docker compose run -v /x:/x -v ../y:/y -v z:/z web sh", ["db"], ["/w", "/x", "/y"]),
+        ("docker compose run -v /x:/x -v ../y:/y -v zz:/z web sh", ["db"], ["/w", "/x", "/y"]),
         ("docker compose run -v /x:/w web sh", ["db"], ["/x"]),
         ("docker compose run -v ~/y:/y db sh", [], ["/d", "/home/~/y"]),
         ("docker compose watch --no-up", [], []),
@@ -488,7 +488,8 @@ def test_new_containers_make_the_paths_of_their_services(line, there, paths):
     ("source", "version", "path"),
     [
         ("/x/../y", V1, "/y"),
-        ("./x", V1, ""),
+        ("./xy", V1, ""),
+        ("./x", V1, None),
         ("../x", V1, None),
         ("name", V226, ""),
         ("./x", V226, None),
