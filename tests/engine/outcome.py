@@ -90,6 +90,7 @@ class Snapshot:
     born: Mapping[str, str]  # dates that tell a volume from a later one of its name
     contents: Mapping[str, str]  # digests of the files in volumes, by "container:path"
     containers: Mapping[str, str]  # names by id
+    names: frozenset[str]  # all of the containers', links too
     running: frozenset[str]
     images: Mapping[str, tuple[str, ...]]
     networks: frozenset[str]
@@ -324,6 +325,7 @@ class Bench:
             contents=contents,
             volumes={name: frozenset(ids) for name, ids in sorted(users.items())},
             containers={one["Id"]: one["Names"][-1].lstrip("/") for one in containers},
+            names=frozenset(name for one in containers for name in one["Names"]),
             running=frozenset(one["Id"] for one in containers if one["State"] == "running"),
             images=self._images(),
             # a swarm makes its own a moment later
