@@ -26,10 +26,10 @@ lint: $(STAMP)
 	$(VENV)/bin/mypy --explicit-package-bases safedocker tests
 	$(VENV)/bin/shellcheck shell/docker shell/docker-compose $(wildcard shell/activate.sh) .ci/run
 
-# What compares times runs alone; the rest, which mostly waits for engines, two at a time.
+# What compares times runs alone; the rest, which mostly waits for engines, three at a time.
 test: setup lint
-	$(VENV)/bin/python -m pytest -m alone
-	$(VENV)/bin/python -m pytest -m "not alone" -n 2 --dist worksteal
+	$(VENV)/bin/python -m pytest -m alone --reruns 2
+	$(VENV)/bin/python -m pytest -m "not alone" -n 3 --dist worksteal --reruns 2
 
 unit: $(STAMP)
 	$(VENV)/bin/python -m pytest -m "not engine and not process"

@@ -224,6 +224,8 @@ def guard(room: Room) -> tuple[Backup, ...]:
     plan = None
     try:
         plan = survey.survey(room.settled, room.engine)
+        if plan.volumes and room.engine is not None:
+            room.engine.sweep()  # what a killed run of ours left in the engine
         for _ in range(ROUNDS):
             plan, decision = decide_on(plan, room)
             if decision.action is Action.ASK and room.turn.take():
@@ -369,8 +371,6 @@ def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = 
     from safedocker.edge.contexts import Contexts
     from safedocker.policy.decide import Action
 
-    if room.engine is not None:
-        room.engine.sweep()
     with room.terminal.progress(shown=room.turn.take_if_free()) as progress:
         backup = take.take(
             plan,

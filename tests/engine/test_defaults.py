@@ -220,7 +220,7 @@ def test_a_no_that_is_piped_to_docker_is_heard_by_docker(shell):
     ours, theirs = (shell.run("docker volume prune <no", real=real) for real in (False, True))
     assert (ours.returncode, ours.stdout) == (theirs.returncode, theirs.stdout)
     assert shell.state() == before
-    for line in ("yes |", "echo y |", "echo ' Y' |", "printf y |", "(sleep 1; echo n) |"):
+    for line in ("yes |", "echo y |", "echo ' Y' |", "printf y |", "(sleep 6; echo n) |"):
         assert shell.run(f"{line} docker volume prune").returncode == 77, line
     assert shell.state() == before
 
