@@ -340,7 +340,12 @@ def _named(store: FolderStore, given: str | None) -> Backup:
             raise SafedockerError(
                 f"there is no backup in {store.where}", "they are made before docker removes data"
             )
-        return store.get(ids[0])
+        taken = {one.id: one.taken_at for one in listing.backups}
+        latest = datetime.datetime.max.replace(
+            tzinfo=datetime.UTC
+        )  # a damaged one is not passed over
+        # An id tells the second; of two within one the later counts.
+        return store.get(max(ids, key=lambda id_: (id_[:15], taken.get(id_, latest))))
     fits = [id_ for id_ in ids if id_.startswith(given)] if given else []
     if len(fits) > 1 and given not in fits:
         raise SafedockerError(

@@ -154,7 +154,7 @@ class Snapshot:
             "plugins": self.plugins,
             "folders": self.folders,
             "files": self.files,
-            "contents": [pair for pair in self.contents.items() if "_" not in pair[0]],
+            "contents": sorted(pair for pair in self.contents.items() if "_" not in pair[0]),
         }
 
 
