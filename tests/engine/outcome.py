@@ -267,8 +267,18 @@ class Bench:
             done = self.run(f"set -e\n{define}\n{state.lines}")
             assert done.returncode == 0, f"state {state.name}: {done.stderr}{done.stdout}"
         self.state = state
-        self._built = self.snapshot()
+        self._built = self._at_rest()
         return self._built
+
+    def _at_rest(self) -> Snapshot:
+        """What holds for a while: an engine says of what has just ended that it runs."""
+        now = self.snapshot()
+        while now.running:
+            time.sleep(0.15)
+            before, now = now, self.snapshot()
+            if now == before:
+                break
+        return now
 
     def sweep(self) -> None:
         """Remove all that states and lines left behind."""
