@@ -169,7 +169,7 @@ class RealClient:
         if dry_run is None:
             return None
         # `down` needs less than `config`, or falls back to a name: the rehearsal knows.
-        project = name or os.environ.get("COMPOSE_PROJECT_NAME", "")
+        project = name or self._told_name(command)
         return Model(project.lower(), (), (), by_name_only=True, dry_run=dry_run)
 
     def project(
@@ -196,7 +196,7 @@ class RealClient:
         said = self._ask((self.real, *command.prefix, *words))
         if said.code == 0:
             return self._model_of_json(said.out, versions)
-        name = os.environ.get("COMPOSE_PROJECT_NAME", "")
+        name = self._told_name(command)
         if or_name and name:
             return Model(name.lower(), (), (), by_name_only=True)
         if _remote(files_of(command)):
@@ -279,6 +279,21 @@ class RealClient:
             ) from fault
         return Model(project, volumes, tuple(section), definitions=definitions)
 
+    def _told_name(self, command: Command) -> str:
+        """The project's name as the environment tells it, or v2's env files, which come into it.
+
+        Source: docker/compose cmd/compose/compose.go setEnvWithDotEnv.
+        """
+        told = os.environ.get("COMPOSE_PROJECT_NAME", "")
+        if told or os.environ.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in {"1", "t", "true"}:
+            return told
+        files = command.project_values("env-file") or tuple(
+            one for one in os.environ.get("COMPOSE_ENV_FILES", "").split(",") if one
+        )
+        read = [_variables(path) for path in files] or [self.dot_env(command)]
+        names = [one.get("COMPOSE_PROJECT_NAME", "") for one in read]
+        return next((name for name in reversed(names) if name), "")
+
     def dot_env(self, command: Command) -> dict[str, str]:
         """The variables of the project's .env, from which Compose v1 takes its engine too.
 
@@ -290,16 +305,7 @@ class RealClient:
         first = "" if files[0] == "-" else os.path.dirname(files[0])
         folder = command.project_value("project-directory") or first
         path = os.path.join(folder, command.project_value("env-file") or ".env")
-        try:
-            lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            return {}
-        pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
-        return {
-            key.strip(): value.strip().strip("'\"")
-            for key, equals, value in pairs
-            if equals and not key.startswith("#")
-        }
+        return _variables(path)
 
     def _ask(self, argv: Sequence[str]) -> Answer:
         try:
@@ -327,6 +333,20 @@ class RealClient:
             done.stdout.decode("utf-8", "surrogateescape"),
             done.stderr.decode("utf-8", "surrogateescape"),
         )
+
+
+def _variables(path: str) -> dict[str, str]:
+    """What an env file sets, as far as it can be read line by line."""
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.strip().removeprefix("export ").partition("=") for line in lines)
+    return {
+        key.strip(): value.strip().strip("'\"")
+        for key, equals, value in pairs
+        if equals and not key.startswith("#")
+    }
 
 
 def files_of(command: Command) -> tuple[str, ...]:

@@ -158,20 +158,36 @@ def _gets_new_container(
 
 
 def _run_paths(command: Command, service: ModelService, facts: Facts) -> list[HostPath]:
-    """The host paths of a one-off container: the service's, and those of `run -v`."""
-    by_target = {path.target: path for path in service.binds}
+    """The host paths of a one-off container: the service's, and those of `run -v`.
+
+    Of two paths for one target 2.26 mounts the first and 2.40 the last (seen); v1 takes one or the
+    other, by the chance of a set's order (compose/service.py 1.29.2), and so all of them count.
+    """
+    version = facts.compose or ()
+    by_target: dict[str, list[HostPath]] = {}
+    for path in service.binds:
+        by_target.setdefault(path.target, []).append(path)
     for spec in command.values("volume"):
         source, colon, rest = spec.partition(":")
-        target = rest.partition(":")[0]
-        path = source_of_run(source, facts.folder, facts.compose or ())
-        if not colon:
-            continue
-        if path is None:
+        target = rest.partition(":")[0] if colon else source
+        asked = source_of_run(source, facts.folder, version) if colon else ""
+        if asked is None:
             return []  # the container can't be made
-        by_target.pop(target, None)
-        if path:
-            by_target[target] = HostPath(path, target, service.name, service.image)
-    return list(by_target.values())
+        known = by_target.setdefault(target, [])
+        if not asked:
+            if not of_v1(facts):
+                known.clear()  # a volume takes the place
+            continue
+        told = HostPath(asked, target, service.name, service.image)
+        if version >= _LAST_BIND_WINS:
+            known[:] = [told]
+        elif of_v1(facts) or version >= _FIRST_BIND_WON or not known:
+            known.append(told)
+    return [path for paths in by_target.values() for path in paths]
+
+
+_FIRST_BIND_WON = (2, 27)  # 2.26 was seen to mount the first; from here to 2.40 nobody looked
+_LAST_BIND_WINS = (2, 40)
 
 
 def ended(command: Command, facts: Facts) -> tuple[Container, ...]:
