@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.complete
 
-.PHONY: setup engines test unit lint demo bench clean
+.PHONY: setup engines test corpus unit lint demo bench clean
 
 setup: $(STAMP) engines
 
@@ -29,7 +29,11 @@ lint: $(STAMP)
 # What compares times runs alone; the rest, which mostly waits for engines, three at a time.
 test: setup lint
 	$(VENV)/bin/python -m pytest -m alone --reruns 2
-	$(VENV)/bin/python -m pytest -m "not alone" -n 3 --dist worksteal --reruns 2
+	$(VENV)/bin/python -m pytest -m "not alone and not played" -n 3 --dist worksteal --reruns 2
+
+# The whole corpus of lines, played on every engine and client there is: an hour on two cores.
+corpus: setup
+	$(VENV)/bin/python -m pytest -m played -n 3 --dist worksteal --reruns 2
 
 unit: $(STAMP)
 	$(VENV)/bin/python -m pytest -m "not engine and not process"
