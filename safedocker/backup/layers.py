@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import zstandard
+
 from safedocker.backup import ways
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Consistency, CrossCheck, Part, Stored
@@ -116,24 +118,14 @@ def _opened(pieces: Iterable[bytes]) -> tuple[_Head, Iterator[bytes]]:
 
 def check(file: Stored, pieces: Iterable[bytes]) -> None:
     """Read a part's file and compare. Raise BadArchive when it is not what was written."""
-    packed = hashlib.sha256()
-    size = 0
-
-    def counted() -> Iterator[bytes]:
-        nonlocal size
-        for piece in pieces:
-            packed.update(piece)
-            size += len(piece)
-            yield piece
-
-    source = counted()
-    _head, layer = _opened(source)
-    for _piece in layer:
-        pass
-    for _piece in source:
-        pass
-    if (packed.hexdigest(), size) != (file.sha256, file.bytes):
-        raise BadArchive(f"{file.name} is not the file that was written")
+    sealed = ways.Sealed(pieces)
+    try:
+        _head, layer = _opened(sealed)
+        for _piece in layer:
+            pass
+    except zstandard.ZstdError as fault:
+        raise BadArchive(f"{file.name} can't be unpacked: {fault}") from fault
+    sealed.compare(file)
 
 
 def put_back(

@@ -123,35 +123,45 @@ def inspect(engine: Engine, volume: str, meter: Meter) -> Inventory:
     return reader.finish()
 
 
+class Sealed:
+    """The pieces of a part's file, counted and digested while somebody reads them."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self._digest.update(piece)
+            self._size += len(piece)
+            yield piece
+
+    def compare(self, part: Stored) -> None:
+        """Read the rest: what follows the frame counts too. Raise BadArchive when it is not the
+        file that was written."""
+        for _piece in self:
+            pass
+        if (self._size, self._digest.hexdigest()) != (part.bytes, part.sha256):
+            raise BadArchive(f"{part.name} is not the file that was written")
+
+
 def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter: Meter) -> None:
     """Read a part's file from the store and compare it with what was written.
 
     Raise BadArchive when its bytes, or what they unpack to, are not what the manifest says.
     """
-    digest = hashlib.sha256()
-    size = 0
-
-    def counted() -> Iterator[bytes]:
-        nonlocal size
-        for piece in pieces:
-            digest.update(piece)
-            size += len(piece)
-            yield piece
-
-    source = counted()
+    sealed = Sealed(pieces)
     reader = TreeReader()
     try:
-        for _piece in _read(unpack(source), reader, meter):
-            pass
-        for _piece in source:  # what follows the frame counts for the digest
+        for _piece in _read(unpack(sealed), reader, meter):
             pass
         found = reader.finish()
     except zstandard.ZstdError as fault:
         raise BadArchive(f"{part.name} can't be unpacked: {fault}") from fault
     except BadArchive as fault:
         raise BadArchive(f"{part.name}: {fault.message}") from fault
-    if size != part.bytes or digest.hexdigest() != part.sha256:
-        raise BadArchive(f"{part.name} is not the file that was written")
+    sealed.compare(part)
     if differs := difference(expected, found):
         raise BadArchive(f"{part.name} does not hold what was read: {differs}")
 

@@ -192,22 +192,26 @@ _TABLE = {
 }
 
 
-def judge(loss: Loss, policy: Policy, who: Caller) -> Verdict:
-    """What is done about one loss."""
-    stake, because = weigh(loss)
+def _action(stake: Stake, protected: bool, policy: Policy, who: Caller) -> Action:
+    """The table's word for a stake; `protected`: a backup can hold what is at stake."""
     person, nobody, backup = _TABLE[stake]
     match policy.mode:
         case Mode.ASK:
-            action = person if who.can_be_asked else nobody
+            return person if who.can_be_asked else nobody
         case Mode.BACKUP:
-            action = backup
-            if action is Action.BACK_UP and not protectable(loss):
-                action = Action.REFUSE
-                because += ", and no backup can hold it"
+            return Action.REFUSE if backup is Action.BACK_UP and not protected else backup
         case Mode.DENY:
-            action = Action.PASS if person is Action.PASS else Action.REFUSE
+            return Action.PASS if person is Action.PASS else Action.REFUSE
         case _:
             assert_never(policy.mode)
+
+
+def judge(loss: Loss, policy: Policy, who: Caller) -> Verdict:
+    """What is done about one loss."""
+    stake, because = weigh(loss)
+    action = _action(stake, protectable(loss), policy, who)
+    if action is Action.REFUSE and _TABLE[stake][2] is Action.BACK_UP and not protectable(loss):
+        because += ", and no backup can hold it"
     return Verdict(loss, stake, action, because)
 
 
@@ -232,16 +236,7 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
 def about_a_gap(command: Command, form: Form, policy: Policy, who: Caller) -> Action:
     """What is done where it can't be found out what a command takes: the worst that it could."""
     stake = Stake.WEIGHTY if spares_volumes(command, form) else Stake.FOR_GOOD
-    person, nobody, backup = _TABLE[stake]
-    match policy.mode:
-        case Mode.ASK:
-            return person if who.can_be_asked else nobody
-        case Mode.BACKUP:
-            return Action.REFUSE if backup is Action.BACK_UP else backup
-        case Mode.DENY:
-            return Action.REFUSE
-        case _:
-            assert_never(policy.mode)
+    return _action(stake, False, policy, who)  # no backup can hold what is not known
 
 
 def _reason(
