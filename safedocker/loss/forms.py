@@ -344,6 +344,24 @@ FORMS = (
         for verb in ("update", "rollback")
     ),
     Form(
+        "stack-deploy",
+        ("stack", "deploy"),
+        _always,
+        Reach.SURPLUS_TASKS,
+        "replaces the tasks of changed services; with --prune it removes what the file leaves out",
+        "",
+        "docker/cli cli/command/stack/swarm/deploy_composefile.go",
+    ),
+    Form(
+        "node-update",
+        ("node", "update"),
+        lambda command: command.value("availability") == "drain",
+        Reach.SURPLUS_TASKS,
+        "moves the node's tasks away; those past the history limit go with their volumes",
+        "",
+        "moby/swarmkit manager/orchestrator/taskreaper/task_reaper.go",
+    ),
+    Form(
         "stack-rm",
         ("stack", "rm"),
         _always,

@@ -32,6 +32,7 @@ class _Change:
     replicas: int | None
     renews: bool  # every task is replaced
     certain: bool
+    drops: bool = False  # the service itself may go, and with it all that it ever ran
 
 
 def tasks(
@@ -46,6 +47,8 @@ def tasks(
         if change.service.job:
             continue  # a job's tasks stay, whatever is made of it: seen on 20.10 and 26.1
         sure, unsure = _of_service(change, own, swarm.history)
+        if change.drops:
+            unsure = own
         for task in (*sure, *unsure):
             into = certain if change.certain and task in sure else perhaps
             into[task.id] = task
@@ -59,6 +62,8 @@ def _counts(task: Task) -> bool:
 def _changes(command: Command, swarm: Swarm, docker: tuple[int, ...] | None) -> tuple[_Change, ...]:
     if command.path == ("service", "scale"):
         return _scaled(command, swarm, docker)
+    if command.path in {("stack", "deploy"), ("node", "update")}:
+        return _perhaps_renewed(command, swarm)
     service = _service(command.operands[0], swarm, docker) if command.operands else None
     if service is None:
         return ()
@@ -73,6 +78,18 @@ def _changes(command: Command, swarm: Swarm, docker: tuple[int, ...] | None) -> 
         name not in KEEPING and not name.startswith(KEEPING_FAMILIES) for name, _ in command.flags
     )
     return (_Change(service, replicas, forced or changes, certain=forced or not changes),)
+
+
+def _perhaps_renewed(command: Command, swarm: Swarm) -> tuple[_Change, ...]:
+    """The services that a deploy or a drained node may change. What the stack's file says, and
+    which node is meant, is not looked up here: each may be changed, and with --prune be dropped.
+    """
+    stack = command.operands[0] if command.path[0] == "stack" and command.operands else None
+    return tuple(
+        _Change(service, None, renews=True, certain=False, drops=command.on("prune"))
+        for service in swarm.services
+        if stack is None or service.stack == stack
+    )
 
 
 def _scaled(command: Command, swarm: Swarm, docker: tuple[int, ...] | None) -> tuple[_Change, ...]:

@@ -47,6 +47,8 @@ def form_of(line, clients=None):
         ("docker compose run web down -v", "compose-run"),
         ("docker-compose up -d", "compose-up"),
         ("docker stack down s", "stack-rm"),
+        ("docker stack up -c x.yml --prune s", "stack-deploy"),
+        ("docker node update --availability drain n", "node-update"),
         ("docker service remove s", "service-rm"),
         ("docker service scale s=0", "service-scale"),
         ("docker swarm leave --force", "swarm-leave"),
