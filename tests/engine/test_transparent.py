@@ -4,7 +4,6 @@ terminal. Each line is run by both, and compared."""
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.engine.conftest import Shell
+from tests.engine.outcome import settled
 from tests.engines import PrivateEngine
 
 COMPOSE = """
@@ -41,17 +41,6 @@ def shell(engine: PrivateEngine, open_shell: Callable[[PrivateEngine], Shell]) -
 def db(shell: Shell) -> str:
     """The name of the container that runs."""
     return "app_db_1" if shell.engine.version == "20" else "app-db-1"
-
-
-def settled(text: str) -> str:
-    """Without what differs between two runs of the same: ages, random names, dates, and what the
-    client of 20.10 adds when the container is gone before it waits for it."""
-    text = re.sub(r"time=.*error waiting for container: context canceled.*\n", "", text)
-    text = re.sub(r"(About )?(an?|\d+) (second|minute|hour)s?( ago)?", "AGE", text, flags=re.I)
-    text = re.sub(r"Less than a second( ago)?", "AGE", text)
-    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z?", "DATE", text)
-    text = re.sub(r"[0-9a-f]{12,64}", "ID", text)
-    return re.sub(r"  +", "  ", text)
 
 
 ALIKE = {
