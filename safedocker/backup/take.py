@@ -10,13 +10,13 @@ import contextlib
 import datetime
 import enum
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import zstandard
 
 import safedocker
-from safedocker.backup import layers, records, ways
+from safedocker.backup import layers, records, stillness, ways
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -30,7 +30,7 @@ from safedocker.backup.records import OpenContexts, Places
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
-from safedocker.loss.facts import HELPER, Bytes, Container, Volume
+from safedocker.loss.facts import Bytes, Container, Volume
 from safedocker.loss.plan import Kind, Loss, Plan
 
 RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
@@ -174,7 +174,7 @@ class _Taking:
             )
         asks = self._volumes or self._layers
         volumes, containers = self._engine.snapshot() if asks else ({}, ())
-        _check_there(self._volumes, volumes)
+        stillness.check_there(self._volumes, volumes)
         layers.check_there(self._layers, containers)
         running = tuple(one for one in containers if one.running and self._concerns(one))
         stopping = tuple(
@@ -184,7 +184,7 @@ class _Taking:
         )
         calm = {one.id for one in stopping} | set(self._calm.pause)
         if not self._live:
-            _check_cold(self._losses, [one for one in running if one.id not in calm])
+            stillness.check_cold(self._losses, [one for one in running if one.id not in calm])
         self._check_room()
         claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
         draft = self._store.begin(claim)
@@ -223,7 +223,7 @@ class _Taking:
         whole = []
         for number, loss in enumerate(self._layers, 1):
             own = [one for one in stopped if one.id == loss.id]
-            still = _how_still(own, "it did not run")
+            still = stillness.how_still(own, "it did not run")
             stem = f"container-{number}"
             meter = self._copied(loss)
             whole.append(layers.take(loss, self._engine, draft, stem, meter, still, ran=bool(own)))
@@ -292,11 +292,11 @@ class _Taking:
         if not self._volumes and not self._layers:
             return {}
         volumes, containers = self._engine.snapshot()
-        _check_there(self._volumes, volumes)
+        stillness.check_there(self._volumes, volumes)
         if not self._live:
             paused = {one.id for one in containers if one.state == "paused"} & {*self._calm.pause}
             still = [one for one in containers if one.running and one.id not in paused]
-            _check_cold(self._losses, still)
+            stillness.check_cold(self._losses, still)
         return {loss.name: volumes[loss.name] for loss in self._volumes}
 
     def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
@@ -367,7 +367,7 @@ def _part(
     stopped: tuple[Stopped, ...],
     check: CrossCheck,
 ) -> Part:
-    consistency, reached = _consistency(loss, containers, stopped, kept)
+    consistency, reached = stillness.consistency(loss, containers, stopped, kept)
     if kept.file is None:
         consistency, reached = Consistency.DEFINITION, "only the definition was kept"
     return Part(
@@ -378,7 +378,7 @@ def _part(
         labels=dict(volume.labels),
         used_by=tuple(
             Use(one.name, one.image, mount.target, one.running)
-            for one in users(loss.name, containers)
+            for one in stillness.users(loss.name, containers)
             for mount in one.mounts
             if mount.volume == loss.name
         ),
@@ -391,69 +391,6 @@ def _part(
         cross_check=check,
         not_kept=way.not_kept,
     )
-
-
-def _consistency(
-    loss: Loss, containers: Iterable[Container], stopped: tuple[Stopped, ...], kept: ways.Kept
-) -> tuple[Consistency, str]:
-    live = [
-        one.name
-        for one in users(loss.name, containers)
-        if one.running and one.id not in {each.id for each in stopped}
-    ]
-    if live and kept.inventory is not None and kept.inventory.entries > 1:
-        return Consistency.LIVE, f"{', '.join(live)} went on running with it"
-    if live:
-        return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
-    ids = {one.id for one in users(loss.name, containers)}
-    return _how_still([one for one in stopped if one.id in ids], "no container was running with it")
-
-
-def _how_still(own: Sequence[Stopped], idle: str) -> tuple[Consistency, str]:
-    """The grade of a copy by how those that could write were kept from it."""
-    paused = [one.name for one in own if one.paused]
-    if paused:
-        return Consistency.PAUSED, f"paused: {', '.join(paused)}"
-    if not own:
-        return Consistency.COLD_CLEAN, idle
-    how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
-    killed = [one.name for one in own if not one.clean]
-    if killed:
-        return Consistency.COLD_KILLED, f"stopped first: {how}; killed: {', '.join(killed)}"
-    return Consistency.COLD_CLEAN, f"stopped first: {how}"
-
-
-def users(volume: str, containers: Iterable[Container]) -> tuple[Container, ...]:
-    """Return the containers, in any state, that mount a volume; our own helpers do not count."""
-    return tuple(
-        one
-        for one in containers
-        if HELPER not in one.labels and any(mount.volume == volume for mount in one.mounts)
-    )
-
-
-def _check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
-    for loss in losses:
-        if loss.name not in volumes:
-            raise NoBackup(
-                f"the volume {loss.name} is gone meanwhile: nothing was removed by safedocker",
-                "type the command again to see what it takes now",
-            )
-
-
-def _check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:
-    for loss in losses:
-        live = users(loss.name, running)
-        if loss.kind is Kind.LAYER:
-            live = tuple(one for one in running if one.id == loss.id)
-        if live:
-            names = " ".join(one.name for one in live)
-            what = f"with the volume {loss.name}" if loss.kind.is_volume else "still"
-            raise NoBackup(
-                f"{', '.join(one.name for one in live)} runs {what}, and a "
-                "copy of data in use may be torn: nothing was removed",
-                f"stop it first: docker stop {names}",
-            )
 
 
 def _need(losses: Iterable[Loss], engine: Engine | None) -> int:

@@ -6,32 +6,20 @@ from a stranger's. How contents are written is ways.py's.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from safedocker.backup import layers, records, ways
-from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.records import OpenContexts, Places, RecordWay
-from safedocker.backup.store import FolderStore, Restore
-from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, keep, users
+from safedocker.backup.refill import Journal, Step, Target, find_target, restore
+from safedocker.backup.store import FolderStore
+from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, keep
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
-from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
+from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss
-
-
-class Step(enum.Enum):
-    """What has to be done to a volume, or to what is kept as a record."""
-
-    CREATE = "created"
-    FILL = "filled"  # there, empty, and defined as it was
-    RECREATE = "made anew"  # there and empty, but defined otherwise
-    REPLACE = "replaced"  # its present contents are backed up first
-    NOTHING = "already there"  # contents and definition are the backup's
 
 
 @dataclass(frozen=True)
@@ -61,16 +49,6 @@ class _Record:
     name: str
     record: bytes
     there: bool
-
-
-@dataclass(frozen=True)
-class _Target:
-    """A volume to be filled, and what stands in its place now."""
-
-    part: Part
-    name: str
-    present: Volume | None
-    step: Step
 
 
 def undo(
@@ -110,7 +88,7 @@ def undo(
             if (way := records.way_of(part.kind)) is not None
         ]
         volumes = [part for part in parts if part.kind.is_volume]
-        journal = _Journal(store, backup.id, engine.identity.id if engine else "")
+        journal = Journal(store, backup.id, engine.identity.id if engine else "")
         restored: list[RestoredPart] = []
         saved = None
         whole = [part for part in parts if part.kind is Kind.LAYER]
@@ -123,13 +101,13 @@ def undo(
             back = {part.name: _is_back(part, names, containers, journal) for part in whole}
             occasion = Occasion(tuple(argv), cwd, caller, "undo", backup.project)
             targets = [
-                _target(backup, part, names[part.name], engine, containers, journal, overwrite)
+                find_target(backup, part, names[part.name], engine, containers, journal, overwrite)
                 for part in volumes
             ]
             saved = _save(targets, engine, store, occasion, progress, now, reserve)
             for target in targets:
                 try:
-                    _restore(target, backup, engine, store, journal, progress)
+                    restore(target, backup, engine, store, journal, progress)
                 except SafedockerError as fault:
                     raise _with_saved(fault, saved) from fault
                 restored.append(RestoredPart(target.part, target.name, target.step))
@@ -148,7 +126,7 @@ def undo(
 
 
 def _is_back(
-    part: Part, names: Mapping[str, str], containers: Iterable[Container], journal: _Journal
+    part: Part, names: Mapping[str, str], containers: Iterable[Container], journal: Journal
 ) -> bool:
     name = names[part.name]
     return layers.is_there(name, containers, ours=journal.knows(_entry(part, name)))
@@ -165,7 +143,7 @@ def _put_back_container(
     backup: Backup,
     engine: Engine,
     store: FolderStore,
-    journal: _Journal,
+    journal: Journal,
 ) -> None:
     if part.file is None:
         raise _damaged(backup, SafedockerError(f"{part.name} has no file"))
@@ -196,7 +174,7 @@ def _record(
 
 
 def _save(
-    targets: Iterable[_Target],
+    targets: Iterable[Target],
     engine: Engine,
     store: FolderStore,
     occasion: Occasion,
@@ -232,42 +210,6 @@ def _with_saved(fault: SafedockerError, saved: Backup | None) -> SafedockerError
     if saved is not None:
         fault.hint = f"{fault.hint}; what was there is in the backup {saved.id}".removeprefix("; ")
     return fault
-
-
-class _Journal:
-    """The restore journal of a backup, for one engine."""
-
-    def __init__(self, store: FolderStore, id_: str, engine: str) -> None:
-        self._store = store
-        self._id = id_
-        self._engine = engine
-        self._lines = {(one.engine, one.volume): one for one in store.restores(id_)}
-        self.notes: list[str] = []
-
-    def began(self, volume: str) -> bool:
-        """Was an undo of this backup writing this volume when it ended?
-
-        A namesake made since cannot be told from it; that is why it is backed up all the same.
-        """
-        line = self._lines.get((self._engine, volume))
-        return line is not None and not line.done
-
-    def knows(self, entry: str) -> bool:
-        """Has an undo of this backup put it back, or been about to?"""
-        return (self._engine, entry) in self._lines
-
-    def write(self, volume: str, *, done: bool) -> None:
-        """Put down a state. A store that can only be read is noted, and no reason to stop."""
-        self._lines[self._engine, volume] = Restore(self._engine, volume, done)
-        try:
-            self._store.write_restores(self._id, self._lines.values())
-        except OSError as fault:
-            note = (
-                f"the restore journal in {self._store.where} can't be written ({fault.strerror}): "
-                "an undo that is killed will need --overwrite"
-            )
-            if note not in self.notes:
-                self.notes.append(note)
 
 
 def _select(backup: Backup, only: Sequence[str]) -> tuple[Part, ...]:
@@ -333,65 +275,6 @@ def _damaged(backup: Backup, fault: SafedockerError) -> SafedockerError:
     )
 
 
-def _target(
-    backup: Backup,
-    part: Part,
-    name: str,
-    engine: Engine,
-    containers: Iterable[Container],
-    journal: _Journal,
-    overwrite: bool,
-) -> _Target:
-    """Decide what is to be done to one volume. Raise SafedockerError when it can't be put back."""
-    present = engine.volume(name)
-    if present is None:
-        return _Target(part, name, None, Step.CREATE)
-    mounting = users(name, containers)
-    running = [one.name for one in mounting if one.running]
-    if running:
-        raise SafedockerError(
-            f"the volume {name} is in use by {', '.join(running)}: nothing was changed",
-            f"stop it first: docker stop {' '.join(running)}",
-        )
-    same = _same_definition(part, present)
-    found = None if present.elsewhere else ways.inspect(engine, name, lambda _done: None)
-    if same and (found == part.inventory if found else part.inventory is None):
-        return _Target(part, name, present, Step.NOTHING)
-    empty = found is not None and found.entries == 1
-    if empty and same:
-        return _Target(part, name, present, Step.FILL)
-    if not (empty or overwrite or journal.began(name)):
-        raise SafedockerError(
-            f"the volume {name} is there and {_holds(found, part)}: nothing was changed",
-            f"put the backup beside it: safedocker undo {backup.id} --as NEW; or replace it, after "
-            f"a backup of what it holds: safedocker undo {backup.id} --overwrite",
-        )
-    if mounting:
-        names = [one.name for one in mounting]
-        raise SafedockerError(
-            f"the volume {name} has to be made anew, and belongs to the container "
-            f"{', '.join(names)}: nothing was changed",
-            f"remove the container first, its volumes stay: docker rm {' '.join(names)}",
-        )
-    return _Target(part, name, present, Step.RECREATE if empty else Step.REPLACE)
-
-
-def _same_definition(part: Part, volume: Volume) -> bool:
-    return (part.driver, dict(part.options), dict(part.labels)) == (
-        volume.driver,
-        dict(volume.options),
-        dict(volume.labels),
-    )
-
-
-def _holds(found: Inventory | None, part: Part) -> str:
-    if found is None:
-        return "is defined otherwise than it was"
-    if part.inventory is not None and found == part.inventory:
-        return "holds the same data, but is defined otherwise than it was"
-    return f"holds data ({Bytes(found.bytes)} in {found.files} files)"
-
-
 def _as_loss(part: Part, present: Volume) -> Loss:
     """The volume that stands in a part's place, as something to be backed up."""
     return Loss(
@@ -402,85 +285,3 @@ def _as_loss(part: Part, present: Volume) -> Loss:
         project=present.project,
         holds=Holds.ELSEWHERE if present.elsewhere else Holds.DATA,
     )
-
-
-def _restore(
-    target: _Target,
-    backup: Backup,
-    engine: Engine,
-    store: FolderStore,
-    journal: _Journal,
-    progress: Progress,
-) -> None:
-    """Do what was decided. A volume that was made here goes again when it can't be filled."""
-    if target.step is Step.NOTHING:
-        return
-    made = target.step is not Step.FILL
-    if made:
-        if target.present:
-            engine.remove_volume(target.name)
-        engine.create_volume(_definition(target))
-    volume = engine.volume(target.name)
-    # `volume create` of a name that exists changes nothing and reports success.
-    if volume is None or not _same_definition(target.part, volume):
-        raise SafedockerError(
-            f"the engine did not make the volume {target.name} as it was defined",
-            f"see how it stands now: docker volume inspect {target.name}",
-        )
-    journal.write(target.name, done=False)
-    try:
-        _write(target, backup, engine, store, progress)
-    except BaseException:
-        if made:
-            with contextlib.suppress(SafedockerError, OSError):
-                engine.remove_volume(target.name)
-        raise
-    _compare(target, backup, engine, progress)
-    journal.write(target.name, done=True)
-
-
-def _definition(target: _Target) -> Volume:
-    part = target.part
-    return Volume(target.name, part.driver, part.options, part.labels, created_at="")
-
-
-def _write(
-    target: _Target, backup: Backup, engine: Engine, store: FolderStore, progress: Progress
-) -> None:
-    file, inventory = target.part.file, target.part.inventory
-    if file is None or inventory is None:
-        return
-    total = inventory.bytes
-    try:
-        ways.by_name(target.part.way).put_back(
-            engine,
-            target.name,
-            store.open(backup.id, file.name),
-            lambda done: progress(Stage.WRITE, target.name, done, total),
-        )
-    except OSError as fault:
-        raise SafedockerError(
-            f"writing the volume {target.name} failed ({fault.strerror or fault})",
-            f"the backup is whole; type it again: safedocker undo {backup.id}",
-        ) from fault
-    except SafedockerError as fault:
-        raise SafedockerError(
-            f"writing the volume {target.name} failed: {fault.message.removesuffix('.')}",
-            f"the backup is whole; type it again: safedocker undo {backup.id}",
-        ) from fault
-
-
-def _compare(target: _Target, backup: Backup, engine: Engine, progress: Progress) -> None:
-    expected = target.part.inventory
-    if expected is None:
-        return
-    total = expected.bytes
-    found = ways.inspect(
-        engine, target.name, lambda done: progress(Stage.COMPARE, target.name, done, total)
-    )
-    if differs := difference(expected, found):
-        raise SafedockerError(
-            f"the volume {target.name} was written, but does not hold what the backup holds: "
-            f"{differs}",
-            f"the backup is whole; type it again: safedocker undo {backup.id}",
-        )

@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -27,9 +27,10 @@ from safedocker.edge.container import (
 )
 from safedocker.edge.host import Host
 from safedocker.edge.layer import look_into_layer
-from safedocker.edge.porter import BUSY, SLOW, Porter, find_volume
+from safedocker.edge.porter import BUSY, Porter, find_volume
+from safedocker.edge.running import Runner, Stopped, find_container, removes_itself
 from safedocker.edge.wire import Wire
-from safedocker.errors import NoBackup, NoEngine, SafedockerError
+from safedocker.errors import NoEngine, SafedockerError
 from safedocker.loss.facts import (
     ANONYMOUS,
     Container,
@@ -45,18 +46,6 @@ from safedocker.loss.facts import (
 
 LOOKERS = 4  # volumes looked into at the same time
 LEAST = 0.05  # seconds below which a look is not begun
-KILLED = 137  # 128 + SIGKILL: the exit code of a container that did not stop by itself
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A container that `stop` stopped, or `pause` paused."""
-
-    id: str
-    name: str
-    exit_code: int
-    clean: bool  # it ended by its own stop signal; False: it had to be killed
-    paused: bool = False
 
 
 class Engine:
@@ -69,6 +58,7 @@ class Engine:
         """
         self._wire = Wire(address, timeout)
         self._porter = Porter(self._wire)
+        self._runner = Runner(self._wire)
         self.host = Host(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
@@ -157,7 +147,7 @@ class Engine:
         Raise NoEngine when it is gone.
         Source: moby daemon/mounts.go, removeMountPoints spares a mount whose Spec.Source is set.
         """
-        found = self._inspected(container.id)
+        found = find_container(self._wire, container.id)
         if found is None:
             raise NoEngine(
                 f"container {container.name} went away while the engine was being asked",
@@ -172,15 +162,10 @@ class Engine:
         return replace(
             container,
             mounts=mounts,
-            auto_remove=_removes_itself(found),
+            auto_remove=removes_itself(found),
             inspected=True,
             binds=answers.binds(found),
         )
-
-    def _inspected(self, id_or_name: str) -> dict[str, Any] | None:
-        path = f"/containers/{quote(id_or_name, safe='')}/json"
-        found = self._wire.json("GET", path, f"inspect container {id_or_name}", allowed=(404,))
-        return None if found is None else answers.mapping(found)
 
     def _is_anonymous(self, found: dict[str, Any], mount: Mount, seen: frozenset[str]) -> bool:
         asked = answers.asked_source(found, mount.target)
@@ -189,7 +174,7 @@ class Engine:
         host = answers.mapping(found.get("HostConfig"))
         donors = [str(one).partition(":")[0] for one in answers.sequence(host, "VolumesFrom")]
         for donor in reversed(donors):  # the last one that mounts a target wins
-            given = self._inspected(donor)
+            given = find_container(self._wire, donor)
             if given is None or (donor_id := answers.text(given, "Id")) in seen:
                 continue
             for theirs in map(answers.mount, answers.mappings(given, "Mounts")):
@@ -402,90 +387,16 @@ class Engine:
     # stopping and starting
 
     def stop(self, ids: Sequence[str]) -> tuple[Stopped, ...]:
-        """Stop containers, several at a time, each by its own signal and in its own time.
-
-        In the order of `ids`. Raise NoBackup before anything is stopped when one of them would
-        remove itself, and its anonymous volumes with it.
-        """
-        found = [self._inspected(id_) or {} for id_ in ids]
-        for one in found:
-            if _removes_itself(one):
-                raise NoBackup(
-                    f"container {_name(one)} can't be stopped for a backup: it would remove itself",
-                    "stop it yourself",
-                )
-        if not ids:
-            return ()
-        with concurrent.futures.ThreadPoolExecutor(min(len(ids), LOOKERS)) as pool:
-            return tuple(pool.map(self._stop, ids, found))
-
-    def _stop(self, id_: str, before: dict[str, Any]) -> Stopped:
-        own = answers.mapping(before.get("Config")).get("StopTimeout")
-        own = own if isinstance(own, int) else 10
-        patience = SLOW if own < 0 else BUSY + own  # below 0 it may take as long as it likes
-        self._wire.call(
-            "POST",
-            f"/containers/{id_}/stop",
-            f"stop container {_name(before) or id_}",
-            timeout=patience,
-            kind=NoBackup,
-        )
-        after = self._inspected(id_) or before
-        state = answers.mapping(after.get("State"))
-        code = state.get("ExitCode")
-        code = code if isinstance(code, int) else KILLED
-        clean = code != KILLED and state.get("OOMKilled") is not True
-        return Stopped(id_, _name(after), code, clean)
+        """As Runner.stop."""
+        return self._runner.stop(ids)
 
     def pause(self, ids: Sequence[str]) -> tuple[Stopped, ...]:
-        """Freeze containers as they are; one that is frozen already is left alone."""
-        frozen = []
-        for id_ in ids:
-            found = self._inspected(id_) or {}
-            if not _is_paused(found):
-                self._wire.call(
-                    "POST",
-                    f"/containers/{id_}/pause",
-                    f"pause container {_name(found) or id_}",
-                    timeout=BUSY,
-                    kind=NoBackup,
-                )
-            frozen.append(Stopped(id_, _name(found), 0, clean=False, paused=True))
-        return tuple(frozen)
+        """As Runner.pause."""
+        return self._runner.pause(ids)
 
     def start(self, ids: Iterable[str]) -> None:
-        """Start containers, one after the other, and thaw what is paused; one that runs already
-        is left alone.
-
-        All are tried; then the first fault is raised.
-        """
-        first: SafedockerError | None = None
-        for id_ in ids:
-            try:
-                verb = "unpause" if _is_paused(self._inspected(id_) or {}) else "start"
-                self._wire.call(
-                    "POST",
-                    f"/containers/{id_}/{verb}",
-                    f"{verb} container {id_[:12]} again",
-                    timeout=BUSY,
-                    kind=SafedockerError,
-                )
-            except SafedockerError as fault:
-                first = first or fault
-        if first is not None:
-            raise first
-
-
-def _removes_itself(inspected: dict[str, Any]) -> bool:
-    return answers.mapping(inspected.get("HostConfig")).get("AutoRemove") is True
-
-
-def _is_paused(inspected: dict[str, Any]) -> bool:
-    return answers.mapping(inspected.get("State")).get("Paused") is True
-
-
-def _name(inspected: dict[str, Any]) -> str:
-    return answers.text(inspected, "Name").removeprefix("/")
+        """As Runner.start."""
+        self._runner.start(ids)
 
 
 def _put_together(tally: inside.Tally, content: str, counted: int | None) -> Look:

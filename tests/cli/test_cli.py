@@ -26,8 +26,9 @@ from safedocker.backup.manifest import (
     Stored,
     Use,
 )
+from safedocker.backup.refill import Step
 from safedocker.backup.store import Claim, FolderStore, Restore
-from safedocker.backup.undo import Restored, RestoredPart, Step
+from safedocker.backup.undo import Restored, RestoredPart
 from safedocker.command.parse import parse
 from safedocker.edge import wording_backup
 from safedocker.loss.plan import Kind

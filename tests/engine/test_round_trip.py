@@ -11,9 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from safedocker.backup.inventory import Inventory
+from safedocker.backup.refill import Step
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Calm, keep, silent
-from safedocker.backup.undo import Step, undo
+from safedocker.backup.undo import undo
 from safedocker.backup.ways import WAYS
 from safedocker.edge.engine import Engine
 from safedocker.loss.facts import Holds

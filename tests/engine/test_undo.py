@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from safedocker.backup.manifest import Backup
+from safedocker.backup.refill import Step
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Stage, silent
-from safedocker.backup.undo import Restored, Step, undo
+from safedocker.backup.undo import Restored, undo
 from safedocker.edge.engine import Engine
 from safedocker.errors import SafedockerError
 from tests.engine.test_round_trip import mountpoint, see

@@ -1,0 +1,132 @@
+"""safedocker's own commands: what is asked for, and what is told. What they do is the rooms'."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+import safedocker
+from safedocker import doctor, shim
+from safedocker.cli import backups, undo
+from safedocker.cli.opened import PROGRAMS
+from safedocker.edge import terminal
+from safedocker.errors import ExitCode, Interrupted, SafedockerError
+
+
+def main() -> NoReturn:
+    """Run one of our own commands, and end with its exit code. The one handler."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an odd locale is no bug
+    try:
+        code: int = commands.main(prog_name="safedocker", standalone_mode=False) or 0
+        sys.stdout.flush()
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.ClickException as fault:
+        terminal.tell(SafedockerError(fault.format_message(), _usage(fault)))
+        code = fault.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = _tell(Interrupted("interrupted"))
+    except SafedockerError as fault:
+        code = _tell(fault)
+    except BrokenPipeError:  # `safedocker backups | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.ERROR
+    except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours is told as one
+        code = shim.report(fault, sys.argv)
+    sys.exit(int(code))
+
+
+def _tell(fault: SafedockerError) -> int:
+    terminal.tell(fault)
+    return int(fault.exit_code)
+
+
+def _usage(fault: click.ClickException) -> str:
+    context = getattr(fault, "ctx", None)
+    return f"see: {context.command_path} --help" if context else "see: safedocker --help"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, invoke_without_command=True)
+@click.version_option(safedocker.__version__)
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """Nothing that docker removes is gone for good: see what was backed up, and put it back.
+
+    The backups are made by the shims that stand before docker and docker-compose; `safedocker
+    install` puts them there.
+    """
+    if context.invoked_subcommand is None:
+        terminal.say(context.get_help())
+
+
+# explain
+
+
+@commands.command(
+    short_help="Show what a command would delete.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.argument("words", metavar="docker ...", nargs=-1, type=click.UNPROCESSED, required=True)
+def explain(as_json: bool, words: tuple[str, ...]) -> None:
+    """Show what a command would delete and what would be done about it. Nothing is run.
+
+    safedocker explain -- docker compose down -v
+    """
+    from safedocker import explain as explained
+
+    program = os.path.basename(words[0])
+    if program not in PROGRAMS:
+        raise click.UsageError(f"{words[0]} is neither docker nor docker-compose")
+    found = explained.explain(program, words[1:], can_ask=terminal.Terminal().can_ask)
+    if as_json:
+        terminal.say(json.dumps(explained.as_json(found), indent=1))
+    else:
+        explained.tell(found)
+
+
+# those of the files beside this one
+
+
+for command in (undo.undo, backups.backups, backups.show, doctor.doctor):
+    commands.add_command(command)
+
+
+# install, uninstall
+
+
+_SHIMS = click.option(
+    "--shims",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of the shims, to stand first on PATH.",
+)
+
+
+@commands.command()
+@_SHIMS
+@click.option("--real", metavar="PATH", help="The real docker. Otherwise the first on PATH.")
+@click.option("--real-compose", metavar="PATH", help="The same for docker-compose.")
+def install(shims: Path, real: str | None, real_compose: str | None) -> None:
+    """Write the shims that stand before docker and docker-compose."""
+    from safedocker.install import install as write
+
+    for line in write(shims, real, real_compose):
+        terminal.say(line)
+
+
+@commands.command()
+@_SHIMS
+def uninstall(shims: Path) -> None:
+    """Take the shims away again. Backups stay."""
+    from safedocker.install import uninstall as remove
+
+    for line in remove(shims):
+        terminal.say(line)

@@ -1,0 +1,122 @@
+"""safedocker undo."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from safedocker.cli.opened import command_of, engine_of, find_backup, open_store
+from safedocker.edge import process, terminal, wording, wording_backup
+
+if TYPE_CHECKING:
+    from safedocker.backup.manifest import Backup
+
+
+@click.command(short_help="Put a backup back, the last one or another.")
+@click.argument("id_", metavar="[ID]", required=False)
+@click.option("--volume", "only", multiple=True, metavar="NAME", help="Only this one. Repeatable.")
+@click.option(
+    "--as",
+    "renamed",
+    multiple=True,
+    metavar="NEW",
+    help="Put it back under a new name, beside what is there. OLD=NEW where there are several.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace what the volumes hold now, after a backup of that."
+)
+@click.option("-H", "--host", metavar="HOST", help="The engine to put it on, as docker takes it.")
+@click.option("-c", "--context", metavar="NAME", help="The same, by the name of a Docker context.")
+@click.option("--any-engine", is_flag=True, help="Also onto an engine that it does not come from.")
+def undo(
+    id_: str | None,
+    only: tuple[str, ...],
+    renamed: tuple[str, ...],
+    overwrite: bool,
+    host: str | None,
+    context: str | None,
+    any_engine: bool,
+) -> None:
+    """Put a backup back: the last one, or that of an ID or of the beginning of an ID.
+
+    It goes to the engine it comes from. A volume that holds other data now is left alone unless
+    --overwrite or --as says what to do. Everything is compared after it was written.
+    """
+    from safedocker.backup.undo import undo as put_back
+    from safedocker.edge.contexts import Contexts
+    from safedocker.policy import decide
+
+    store = open_store()
+    screen = terminal.Terminal()
+    with contextlib.suppress(OSError):  # a store that can only be read is enough
+        for found in store.sweep():
+            screen.interrupted_backup(found)
+    backup = find_backup(store, id_)
+    names = tuple(_full_name(backup, name) for name in only)
+    rename = _renamed(backup, names, renamed)
+    options = {"host": host, "context": context}
+    given = {key: value for key, value in options.items() if value is not None}
+    who = decide.caller(os.environ, screen.can_ask, process.parent_command())
+    with (
+        process.EndingSignals(),
+        engine_of(backup, given, any_engine) as engine,
+        screen.progress() as progress,
+    ):
+        if engine is not None:
+            engine.sweep()
+        restored = put_back(
+            backup,
+            engine,
+            store,
+            only=names,
+            rename=rename,
+            overwrite=overwrite,
+            any_engine=any_engine,
+            argv=tuple(sys.argv),
+            cwd=process.working_directory(),
+            caller=who.text,
+            progress=progress,
+            now=datetime.datetime.now(datetime.UTC),
+            contexts=Contexts,
+        )
+    for line in wording_backup.done(backup, restored):
+        terminal.say(line)
+    for line in wording_backup.start_again(
+        backup, restored, command_of(backup), here=_is_here(backup.cwd)
+    ):
+        terminal.say(line)
+
+
+def _full_name(backup: Backup, given: str) -> str:
+    """A volume's name by itself, or by the beginning that we show of an anonymous one."""
+    held = [part.name for part in backup.parts]
+    starts = [name for name in held if given and wording.to_type(name) == given[:12]]
+    fits = [name for name in starts if name.startswith(given)]
+    return fits[0] if given not in held and len(fits) == 1 else given
+
+
+def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[str, str]:
+    chosen = only or [part.name for part in backup.parts]
+    rename = {}
+    for one in given:
+        old, equals, new = one.rpartition("=")
+        if not equals and len(chosen) != 1:
+            raise click.UsageError(
+                f"--as {new}: {backup.id} holds {wording.count(len(chosen), 'part')}; say which "
+                f"with --volume, or --as {chosen[0]}={new}"
+            )
+        rename[_full_name(backup, old) if equals else chosen[0]] = new
+    return rename
+
+
+def _is_here(folder: str) -> bool:
+    try:
+        return os.path.samefile(folder, ".")
+    except OSError:
+        return False
