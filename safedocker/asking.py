@@ -14,20 +14,25 @@ from safedocker.policy import batch as covering
 from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from safedocker.backup.ways import Offer
     from safedocker.loss.plan import Plan
     from safedocker.policy.decide import Decision
     from safedocker.policy.options import Answer
     from safedocker.shim import Room
 
 
-def ask(plan: Plan, decision: Decision, room: Room) -> tuple[Answer, str]:
+def ask(plan: Plan, decision: Decision, offers: Sequence[Offer], room: Room) -> tuple[Answer, str]:
     """Return what the person chose, now or for all that this parent starts, and how it was told.
+    `offers` are the ways of a backup.
 
     Raise KeyboardInterrupt for Ctrl-C, and for what comes after it in the same batch.
     """
     here, parent = process.working_directory(), room.parent
     if parent is None:
-        return room.terminal.ask(plan, decision, caller=room.who).answer, "at the terminal"
+        chosen = room.terminal.ask(plan, decision, caller=room.who, offers=offers)
+        return chosen.answer, "at the terminal"
     state = Path(process.state_folder())
     given = batch.recall(state, parent, covering.LASTS)
     if given is not None:
@@ -49,6 +54,7 @@ def ask(plan: Plan, decision: Decision, room: Room) -> tuple[Answer, str]:
             plan,
             decision,
             caller=room.who,
+            offers=offers,
             batch=covering.offered(plan, decision),
             challenge=covering.CHALLENGE,
         )

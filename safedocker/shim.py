@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from safedocker.backup.store import Backup, FolderStore
+    from safedocker.backup.ways import Wish
     from safedocker.edge.address import Address
     from safedocker.edge.batch import Parent, Turn
     from safedocker.edge.clients import RealClient
     from safedocker.edge.engine import Engine
     from safedocker.edge.terminal import Terminal
-    from safedocker.loss.plan import Plan
+    from safedocker.loss.plan import Plan, Protect
     from safedocker.policy.decide import Decision
     from safedocker.policy.options import Answer, Caller, Policy
 
@@ -111,14 +112,16 @@ def walk(call: Call) -> NoReturn:
             process.become(call.real, call.words)
         raise
     with process.EndingSignals():
+        from safedocker import handover
+
         taken: tuple[Backup, ...] = ()
         try:
             taken = guard(room)
+            handover.hand_over(taken, room)
             _hang_up(room)
-            _settle(taken, room)
             process.become(call.real, call.words)
         except BaseException:
-            _start_again(taken, room)
+            handover.call_off(taken, room)
             _hang_up(room)
             raise
 
@@ -172,6 +175,7 @@ def enter(settled: Settled) -> Room:
     """Open what the steps need: the policy first, then the engine that the command addresses."""
     import pathlib
 
+    from safedocker import handover
     from safedocker.backup.store import FolderStore
     from safedocker.edge import batch
     from safedocker.edge.terminal import Terminal
@@ -182,8 +186,7 @@ def enter(settled: Settled) -> Room:
     who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
     engine = connect(settled)
     store = FolderStore(pathlib.Path(process.backups_folder()))
-    for interrupted in store.sweep():
-        terminal.interrupted_backup(interrupted)
+    handover.put_right(store, engine, terminal)
     turn = batch.Turn(pathlib.Path(process.state_folder()))
     parent = batch.parent(who.parent) if who.can_be_asked else None
     return Room(settled, engine, store, terminal, policy, who, turn, parent)
@@ -217,7 +220,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
     A command that would fail by itself is let through to do so. Raise Refused, NoBackup, ...
     when it may not run.
     """
-    from safedocker import survey
+    from safedocker import handover, survey
     from safedocker.policy.decide import Action
 
     taken: tuple[Backup, ...] = ()
@@ -247,7 +250,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
             "stop what makes new volumes or containers, and type the command again",
         )
     except WouldFail as fault:
-        _start_again(taken, room)
+        handover.call_off(taken, room)
         if plan is not None and (plan.losses or plan.gaps):
             raise Refused(
                 f"a moment ago data would have gone, now the command would fail ({fault}): "
@@ -256,32 +259,8 @@ def guard(room: Room) -> tuple[Backup, ...]:
             ) from fault
         return ()
     except BaseException:
-        _start_again(taken, room)
+        handover.call_off(taken, room)
         raise
-
-
-def _start_again(taken: tuple[Backup, ...], room: Room) -> None:
-    """Undo the backups' stop, as the command does not run. Where that fails, say what to type."""
-    stopped = [container for backup in taken for container in backup.stopped]
-    if not stopped or room.engine is None:
-        return
-    try:
-        room.engine.start([container.id for container in stopped])
-        _settle(taken, room)
-    except SafedockerError as fault:
-        again = "; ".join(container.again for container in stopped)
-        room.terminal.note(f"stopped for the backup and not started again: {again}")
-        room.terminal.note(fault.message)
-
-
-def _settle(taken: tuple[Backup, ...], room: Room) -> None:
-    """The journals need not tell of stopped containers any more. That is for the next run's
-    message alone, so a journal that can't be written stands in nobody's way."""
-    import contextlib
-
-    for backup in taken:
-        with contextlib.suppress(OSError):
-            room.store.settle(backup.id)
 
 
 def _grown(before: Plan, after: Plan) -> bool:
@@ -308,6 +287,7 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
     from typing import assert_never
 
     from safedocker.policy.decide import Action
+    from safedocker.policy.options import Answer
 
     match decision.action:
         case Action.PASS:
@@ -331,23 +311,39 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
             return _back_up(plan, decision, room)
         case Action.ASK:
             from safedocker import asking
+            from safedocker.backup import ways
 
-            return _answered(*asking.ask(plan, decision, room), plan, decision, room)
+            offers = ways.offers(decision.protected, wish(plan, room))
+            answer, told = asking.ask(plan, decision, offers, room)
+            other = offers[1].protect if answer is Answer.OTHERWISE else None
+            return _answered(answer, told, plan, decision, room, other)
         case _:
             return assert_never(decision.action)
 
 
+def wish(plan: Plan, room: Room, protect: Protect | None = None) -> Wish:
+    """How it is to be protected: as the policy would have it, unless another way was chosen."""
+    from safedocker.backup.ways import Wish
+
+    return Wish(protect or room.policy.protect, room.policy.archive_up_to, ended=not plan.pauses)
+
+
 def _answered(
-    answer: Answer, answered: str, plan: Plan, decision: Decision, room: Room
+    answer: Answer,
+    answered: str,
+    plan: Plan,
+    decision: Decision,
+    room: Room,
+    other: Protect | None,
 ) -> Backup | None:
-    """What the person chose, done."""
+    """What the person chose, done; `other` is the way of a backup that is not the policy's."""
     from typing import assert_never
 
     from safedocker.policy.options import Answer
 
     match answer:
-        case Answer.BACK_UP:
-            return _back_up(plan, decision, room, answered)
+        case Answer.BACK_UP | Answer.OTHERWISE:
+            return _back_up(plan, decision, room, answered, other)
         case Answer.WITHOUT:
             _audit(plan, decision, room, "without a backup", answered=answered)
             return None
@@ -364,10 +360,18 @@ def _answered(
             return assert_never(answer)
 
 
-def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = None) -> Backup:
+def _back_up(
+    plan: Plan,
+    decision: Decision,
+    room: Room,
+    answered: str | None = None,
+    protect: Protect | None = None,
+) -> Backup:
     import datetime
 
+    from safedocker import handover
     from safedocker.backup import take
+    from safedocker.edge import stamp
     from safedocker.edge.contexts import Contexts
     from safedocker.policy.decide import Action
 
@@ -384,11 +388,13 @@ def _back_up(plan: Plan, decision: Decision, room: Room, answered: str | None = 
             now=datetime.datetime.now(datetime.UTC),
             stop=decision.action is not Action.RECORD,
             contexts=Contexts,
+            wish=wish(plan, room, protect),
+            process=stamp.make(),
         )
     try:
         _audit(plan, decision, room, "backed up", backup.id, answered)
     except BaseException:
-        _start_again((backup,), room)
+        handover.call_off((backup,), room)
         raise
     if decision.action is not Action.RECORD:
         room.terminal.backed_up(backup)

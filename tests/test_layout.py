@@ -25,7 +25,7 @@ ALLOWED = {
     "__init__": set[str](),
 }
 EVERYWHERE = {
-    *("shim", "quick", "survey", "asking"),
+    *("shim", "quick", "survey", "asking", "handover"),
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 
@@ -46,9 +46,9 @@ HOT_PACKAGES = {"command/__init__.py", "loss/__init__.py", "edge/__init__.py"}
 
 ONLY_IMPORTERS = {
     "docker": {"edge/wire.py"},
-    "questionary": {"edge/terminal.py"},
+    "questionary": {"edge/question.py"},
     "rich": {"edge/terminal.py", "edge/progress.py"},
-    "prompt_toolkit": {"edge/terminal.py"},
+    "prompt_toolkit": {"edge/question.py"},
 }
 
 MOST_LINES = 500

@@ -13,13 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TypeVar
 
+from safedocker.backup.aside import Place
 from safedocker.backup.inventory import Inventory
 from safedocker.errors import SafedockerError
 from safedocker.loss.plan import Kind
 
-VERSION = 2
+VERSION = 3
+_ON_ENGINE = 3  # holds what was moved aside on its engine
+_RECORDS = 2
 FIRST = 1  # the version of those that hold volumes alone, and name their engine
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
+_FOLDER = re.compile(ID.pattern + r"/\d+")
 _FILE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 
@@ -109,6 +113,8 @@ class Part:
     reached: str  # how, in a sentence
     cross_check: CrossCheck
     not_kept: tuple[str, ...]
+    aside: Place | None = None  # where it stands on its engine, when it was moved and not copied
+    size: int | None = None  # bytes, as counted before it was moved; None: not known, or a copy
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,12 @@ class Backup:
 
     @property
     def data_bytes(self) -> int:
-        """What the parts hold, unpacked."""
+        """What the parts hold, unpacked; of what was moved, as far as it had been counted."""
+        return self.copied_bytes + sum(part.size or 0 for part in self.moved)
+
+    @property
+    def copied_bytes(self) -> int:
+        """What the parts in the store hold, unpacked."""
         return sum(
             part.inventory.bytes if part.inventory else part.file.bytes
             for part in self.parts
@@ -167,13 +178,25 @@ class Backup:
         )
 
     @property
+    def moved(self) -> tuple[Part, ...]:
+        """The parts that stand aside on the engine."""
+        return tuple(part for part in self.parts if part.aside)
+
+    @property
+    def places(self) -> tuple[tuple[str, Place], ...]:
+        """The volumes that are moved, each with where it stands aside."""
+        return tuple((part.name, part.aside) for part in self.parts if part.aside)
+
+    @property
     def version(self) -> int:
         """The version of its manifest: the lowest that can tell it."""
+        if self.moved:
+            return _ON_ENGINE
         only_volumes = all(part.kind.is_volume for part in self.parts)
         known = {Consistency.PAUSED, Consistency.RECORD}.isdisjoint(
             part.consistency for part in self.parts
         )
-        return FIRST if self.engine and only_volumes and known else VERSION
+        return FIRST if self.engine and only_volumes and known else _RECORDS
 
 
 def dump(backup: Backup) -> bytes:
@@ -244,6 +267,7 @@ def _part(one: _Object) -> Part:
     file = one.maybe_object("file")
     inventory = one.maybe_object("inventory")
     kind = one.choice("kind", Kind)
+    aside = one.maybe_object("aside") if one.has("aside") else None
     if kind.is_volume and (file is None) != (inventory is None):
         raise _damaged(one.where, "a part has a file or an inventory, but not both")
     return Part(
@@ -264,7 +288,16 @@ def _part(one: _Object) -> Part:
         reached=one.text("reached"),
         cross_check=one.choice("cross_check", CrossCheck),
         not_kept=one.texts("not_kept"),
+        aside=None if aside is None else _place(aside),
+        size=one.maybe_integer("size"),
     )
+
+
+def _place(one: _Object) -> Place:
+    place = Place(one.text("root"), one.text("folder"), one.integer("inode"))
+    if not _FOLDER.fullmatch(place.folder):
+        raise _damaged(one.where, f"{place.folder!r} is no folder of a backup")
+    return place
 
 
 def _stored(file: _Object) -> Stored:
@@ -312,6 +345,10 @@ class _Object:
     def _wrong(self, key: str, wanted: str) -> SafedockerError:
         return _damaged(self.where, f"{self._path}{key} is not {wanted}")
 
+    def has(self, key: str) -> bool:
+        """Older manifests lack what later ones tell."""
+        return key in self._body
+
     def text(self, key: str) -> str:
         value = self._get(key)
         if not isinstance(value, str):
@@ -327,6 +364,9 @@ class _Object:
             raise self._wrong(key, "a count")
         return value
 
+    def maybe_integer(self, key: str) -> int | None:
+        return self.integer(key) if self._body.get(key) is not None else None
+
     def flag(self, key: str) -> bool:
         value = self._get(key)
         if not isinstance(value, bool):
@@ -334,7 +374,7 @@ class _Object:
         return value
 
     def maybe_flag(self, key: str) -> bool:
-        return key in self._body and self.flag(key)
+        return self.has(key) and self.flag(key)
 
     def time(self, key: str) -> datetime.datetime:
         try:

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from safedocker.backup import ways
+from safedocker.backup import aside, ways
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.stillness import users
@@ -96,6 +96,12 @@ def find_target(
             f"stop it first: docker stop {' '.join(running)}",
         )
     same = _same_definition(part, present)
+    if part.aside is not None:
+        at = aside.stands(engine, name, part.aside)
+        if same and at.volume == part.aside.inode:
+            return Target(part, name, present, Step.NOTHING)
+        if same and not at.volume:  # an undo was killed between its two steps
+            return Target(part, name, present, Step.FILL)
     found = None if present.elsewhere else ways.inspect(engine, name, lambda _done: None)
     if same and (found == part.inventory if found else part.inventory is None):
         return Target(part, name, present, Step.NOTHING)
@@ -177,15 +183,14 @@ def _definition(target: Target) -> Volume:
 def _write(
     target: Target, backup: Backup, engine: Engine, store: FolderStore, progress: Progress
 ) -> None:
-    file, inventory = target.part.file, target.part.inventory
-    if file is None or inventory is None:
-        return
-    total = inventory.bytes
+    part = target.part
+    total = part.inventory.bytes if part.inventory else 0
     try:
-        ways.by_name(target.part.way).put_back(
+        ways.by_name(part.way).put_back(
             engine,
             target.name,
-            store.open(backup.id, file.name),
+            part,
+            store.open(backup.id, part.file.name) if part.file else (),
             lambda done: progress(Stage.WRITE, target.name, done, total),
         )
     except OSError as fault:

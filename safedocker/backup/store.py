@@ -19,7 +19,8 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from safedocker.errors import SafedockerError
 
 PIECE = 1 << 20  # bytes read at a time
 _SUFFIX = "0123456789abcdefghjkmnpqrstvwxyz"
+_PATIENCE = 5.0  # seconds to wait for another process that works on a backup
 _GOING = ".going-"  # a folder that is being removed
 
 
@@ -39,11 +41,16 @@ class Claim:
     at: datetime.datetime  # UTC
     argv: tuple[str, ...]
     caller: str
+    process: str = ""  # a stamp that tells it from every other process
 
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A backup whose process ended before it was whole. `stopped` may be down because of it."""
+    """A backup whose process ended before all was done. `stopped` may be down because of it.
+
+    `whole`: it has its manifest. `moving`: what it moves aside may be in the volumes, or aside;
+    `handed`: the command had been let run by then.
+    """
 
     id: str
     at: str  # ISO 8601, "" when the claim could not be read
@@ -52,6 +59,9 @@ class Abandoned:
     argv: tuple[str, ...]
     engine: str
     stopped: tuple[StoppedContainer, ...]
+    whole: bool = False
+    moving: bool = False
+    handed: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ class FolderStore:
     @contextlib.contextmanager
     def hold(self, id_: str) -> Iterator[None]:
         """Keep other processes from undoing or deleting the backup. Raise SafedockerError when one
-        does so now."""
+        does so now, and for longer than what follows a command takes."""
         folder = self._root / id_
         name = "claim" if (folder / "claim").exists() else "manifest.json"
         try:
@@ -210,7 +220,11 @@ class FolderStore:
                 f"{folder / name} can't be read: {fault.strerror}", "make it readable for this user"
             ) from fault
         try:
-            if not _try_lock(lock):
+            deadline = time.monotonic() + _PATIENCE
+            while not _try_lock(lock):
+                if time.monotonic() < deadline:
+                    time.sleep(0.05)
+                    continue
                 raise SafedockerError(
                     f"another process works on the backup {id_}", "wait until it has ended"
                 )
@@ -253,11 +267,12 @@ class FolderStore:
                 f"make {self.where} writable for this user",
             ) from fault
 
-    def sweep(self) -> tuple[Abandoned, ...]:
+    def sweep(self, lives: Callable[[str], bool] = lambda _: False) -> tuple[Abandoned, ...]:
         """Clear away what killed processes left, and return what their claims say, oldest first.
 
-        A draft whose process lives, here or on another host that mounts the folder, is left alone.
-        What can't be cleared away now stays for the next time: that stands in nobody's way.
+        A draft whose process lives, here or on another host that mounts the folder, is left alone;
+        `lives` tells it by its stamp. What can't be cleared away now stays for the next time: that
+        stands in nobody's way. One that is `moving` stays until it is settled.
         """
         found: list[Abandoned] = []
         with contextlib.suppress(OSError, SafedockerError):
@@ -267,23 +282,37 @@ class FolderStore:
                 for path in self._root.glob(_GOING + "*"):
                     shutil.rmtree(path)
                 for id_ in sorted(self._ids()):
-                    claim = _left(self._root / id_)
+                    claim = _left(self._root / id_, lives)
                     if claim is None:
                         continue
-                    if not (self._root / id_ / "manifest.json").exists():
+                    if not claim.whole:
                         found.append(claim)
                         _remove(self._root / id_)
+                    elif claim.moving:
+                        found.append(claim)
                     elif claim.stopped:  # whole, but its command never came to run
                         found.append(claim)
                         self.settle(id_)
         return tuple(found)
 
+    def note_moving(self, id_: str) -> None:
+        """Write into a whole backup's journal that volumes are about to be moved. Raise OSError."""
+        self._note(id_, {"moving": True})
+
+    def hand_over(self, id_: str) -> None:
+        """Write into it that the command is about to run: what it stopped is accounted for, and
+        what it does not remove is to be given back. Raise OSError."""
+        self._note(id_, {"stopping": [], "handed": True})
+
     def settle(self, id_: str) -> None:
-        """Write into a whole backup's journal that its stopped containers are accounted for: they
-        run again, or the command goes on to remove them. Raise OSError."""
+        """Write into it that all is accounted for: what was stopped runs again, or the command
+        goes on to remove it; what was moved aside is to stay there, or is back. Raise OSError."""
+        self._note(id_, {"stopping": [], "moving": False})
+
+    def _note(self, id_: str, line: Mapping[str, object]) -> None:
         claim = os.open(self._root / id_ / "claim", os.O_WRONLY)
         try:
-            _append(claim, {"stopping": []})
+            _append(claim, line)
         finally:
             os.close(claim)
 
@@ -343,6 +372,7 @@ def _write_claim(path: Path, id_: str, claim: Claim) -> int:
             "at": claim.at.isoformat(),
             "argv": list(claim.argv),
             "caller": claim.caller,
+            "process": claim.process,
         }
         _append(lock, line)
         _sync_folder(path.parent)
@@ -352,8 +382,8 @@ def _write_claim(path: Path, id_: str, claim: Claim) -> int:
     return lock
 
 
-def _left(folder: Path) -> Abandoned | None:
-    """Read what a draft's or a backup's claim says. None when its process still holds it."""
+def _left(folder: Path, lives: Callable[[str], bool]) -> Abandoned | None:
+    """Read what a draft's or a backup's claim says. None when its process is still at it."""
     lines: list[dict[str, object]] = []
     try:
         lock = os.open(folder / "claim", os.O_RDONLY)
@@ -371,6 +401,8 @@ def _left(folder: Path) -> Abandoned | None:
     said: dict[str, object] = {}
     for line in lines:
         said.update(line)
+    if lives(str(said.get("process", ""))):
+        return None
     argv, pid, stopping = said.get("argv"), said.get("pid"), said.get("stopping")
     return Abandoned(
         id=folder.name,
@@ -386,6 +418,9 @@ def _left(folder: Path) -> Abandoned | None:
             for one in (stopping if isinstance(stopping, list) else [])
             if isinstance(one, dict)
         ),
+        whole=(folder / "manifest.json").exists(),
+        moving=said.get("moving") is True,
+        handed=said.get("handed") is True,
     )
 
 

@@ -11,7 +11,7 @@ import datetime
 import enum
 import errno
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zstandard
 
@@ -28,11 +28,12 @@ from safedocker.backup.manifest import (
 )
 from safedocker.backup.records import OpenContexts, Places
 from safedocker.backup.store import Claim, Draft, FolderStore
-from safedocker.backup.ways import Engine, Stopped
+from safedocker.backup.ways import Engine, Stopped, Wish
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
 from safedocker.loss.facts import Bytes, Container, Volume
-from safedocker.loss.plan import Kind, Loss, Plan
+from safedocker.loss.plan import Kind, Loss, Plan, Protect
 
+ARCHIVE = Wish()
 RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
 _COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -60,6 +61,7 @@ class Occasion:
     caller: str
     form: str
     project: str | None
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def take(
     stop: bool = True,
     reserve: int = RESERVE,
     contexts: OpenContexts | None = None,
+    wish: Wish = ARCHIVE,
+    process: str = "",
 ) -> Backup:
     """Back up `losses` of the plan; return it once it is verified and committed.
 
@@ -92,11 +96,12 @@ def take(
     raised; Interrupted and KeyboardInterrupt pass through as they are. Without `stop` nobody is
     stopped: for volumes that are empty, and what can be made again from its definition. `now` is
     UTC, `reserve` bytes that stay free. `engine` is None, and `contexts` opens a folder of
-    configuration, where it is contexts that go.
+    configuration, where it is contexts that go. What `wish` has moved is moved by
+    aside.set_aside, as the last thing before the command; `process` is the stamp of who does it.
     """
-    occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project)
+    occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project, process)
     calm = Calm(plan.stops, plan.pauses) if stop else None
-    return keep(losses, calm, engine, store, occasion, progress, now, reserve, contexts)
+    return keep(losses, calm, engine, store, occasion, progress, now, reserve, contexts, wish)
 
 
 def keep(
@@ -109,11 +114,12 @@ def keep(
     now: datetime.datetime,
     reserve: int = RESERVE,
     contexts: OpenContexts | None = None,
+    wish: Wish = ARCHIVE,
 ) -> Backup:
     """As `take`, for losses that no plan names; `calm` None: whoever runs with them may go on."""
     places = Places(engine, contexts)
     try:
-        return _Taking(losses, calm, places, store, occasion, progress, now, reserve).run()
+        return _Taking(losses, calm, places, store, occasion, progress, now, reserve, wish).run()
     except (NoBackup, Interrupted):
         raise
     except SafedockerError as fault:
@@ -146,6 +152,7 @@ class _Taking:
         progress: Progress,
         now: datetime.datetime,
         reserve: int,
+        wish: Wish,
     ) -> None:
         self._losses = losses
         self._volumes = tuple(loss for loss in losses if loss.kind.is_volume)
@@ -158,6 +165,7 @@ class _Taking:
         self._progress = progress
         self._now = now
         self._reserve = reserve
+        self._wish = replace(wish, ended=wish.ended and not self._live and not self._calm.pause)
 
     @property
     def _engine(self) -> Engine:
@@ -186,7 +194,7 @@ class _Taking:
         if not self._live:
             stillness.check_cold(self._losses, [one for one in running if one.id not in calm])
         self._check_room()
-        claim = Claim(self._now, self._occasion.argv, self._occasion.caller)
+        claim = Claim(self._now, self._occasion.argv, self._occasion.caller, self._occasion.process)
         draft = self._store.begin(claim)
         try:
             backup = self._fill(draft, containers, stopping)
@@ -207,8 +215,7 @@ class _Taking:
         before = self._cold_volumes()
         kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
         for number, loss in enumerate(self._volumes, 1):
-            way = ways.choose(loss)
-            kept.append((loss, way, self._keep_one(draft, loss, way, f"volume-{number}")))
+            kept.append((loss, *self._keep_one(draft, loss, f"volume-{number}")))
         if not self._live and self._cold_volumes() != before:
             raise NoBackup(
                 "a volume was changed or replaced while it was being copied: nothing was removed",
@@ -271,8 +278,16 @@ class _Taking:
 
         return copied
 
-    def _keep_one(self, draft: Draft, loss: Loss, way: ways.Way, stem: str) -> ways.Kept:
-        kept = way.take(self._engine, loss.name, draft, stem, self._copied(loss))
+    def _keep_one(self, draft: Draft, loss: Loss, stem: str) -> tuple[ways.Way, ways.Kept]:
+        way = ways.choose(loss, self._wish)
+        try:
+            kept = way.take(self._engine, loss, draft, stem, self._copied(loss))
+        except NoBackup:
+            if way.stores or self._wish.protect is Protect.MOVE:
+                raise
+            self._wish = replace(self._wish, protect=Protect.ARCHIVE)  # nothing can be moved here
+            self._check_room()
+            return self._keep_one(draft, loss, stem)
         if kept.file is not None and kept.inventory is not None:
             total = kept.inventory.bytes
             ways.read_back(
@@ -281,7 +296,7 @@ class _Taking:
                 kept.inventory,
                 lambda done: self._progress(Stage.CHECK, loss.name, done, total),
             )
-        return kept
+        return way, kept
 
     def _cold_volumes(self) -> dict[str, Volume]:
         """Return the volumes as they are defined now. Raise NoBackup when anybody runs with one.
@@ -328,13 +343,23 @@ class _Taking:
 
     def _check_room(self) -> None:
         free = self._store.free_bytes()
-        need = _need(self._volumes + self._layers, self._places.engine) // 2 + self._reserve
+        need = self._need() // 2 + self._reserve
         if free is not None and free < need:
             raise NoBackup(
                 f"the backup needs about {Bytes(need)} in {self._store.where}, where "
                 f"{Bytes(free)} are free: nothing was removed",
                 "make room there, or set XDG_DATA_HOME to a folder on another disk",
             )
+
+    def _need(self) -> int:
+        """Return what the contents to be copied come to, in bytes, as far as it is known."""
+        copied = [loss for loss in self._volumes if ways.choose(loss, self._wish).stores]
+        unknown = tuple(loss.name for loss in copied if loss.size is None)
+        counted = self._engine.sizes(unknown, _COUNT_SECONDS) if unknown else {}
+        return sum(
+            counted.get(loss.name, loss.at_least) if loss.size is None else loss.size
+            for loss in (*copied, *self._layers)
+        )
 
     def _back_out(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> str:
         """Start again what ran, remove the draft. Return what could not be done, as a hint."""
@@ -368,7 +393,7 @@ def _part(
     check: CrossCheck,
 ) -> Part:
     consistency, reached = stillness.consistency(loss, containers, stopped, kept)
-    if kept.file is None:
+    if kept.file is None and kept.place is None:
         consistency, reached = Consistency.DEFINITION, "only the definition was kept"
     return Part(
         kind=loss.kind,
@@ -390,16 +415,8 @@ def _part(
         reached=reached,
         cross_check=check,
         not_kept=way.not_kept,
-    )
-
-
-def _need(losses: Iterable[Loss], engine: Engine | None) -> int:
-    """Return what the contents to be copied come to, in bytes, as far as it is known."""
-    copied = [loss for loss in losses if ways.choose(loss).stores]
-    unknown = tuple(loss.name for loss in copied if loss.size is None and loss.kind.is_volume)
-    counted = engine.sizes(unknown, _COUNT_SECONDS) if unknown and engine else {}
-    return sum(
-        counted.get(loss.name, loss.at_least) if loss.size is None else loss.size for loss in copied
+        aside=kept.place,
+        size=loss.size if kept.place else None,
     )
 
 

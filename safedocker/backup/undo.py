@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from safedocker.backup import layers, records, ways
+from safedocker.backup import aside, layers, records, ways
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.records import OpenContexts, Places, RecordWay
 from safedocker.backup.refill import Journal, Step, Target, find_target, restore
@@ -97,6 +97,7 @@ def undo(
                 raise SafedockerError("they go onto an engine", "name one with --host")
             for part in (*volumes, *whole):
                 _check_part(backup, part, store, progress)
+            _check_aside(backup, volumes, names, engine)
             _volumes, containers = engine.snapshot()
             back = {part.name: _is_back(part, names, containers, journal) for part in whole}
             occasion = Occasion(tuple(argv), cwd, caller, "undo", backup.project)
@@ -258,6 +259,22 @@ def _check_part(backup: Backup, part: Part, store: FolderStore, progress: Progre
         raise _unreadable(backup, part.file.name, fault) from fault
     except SafedockerError as fault:
         raise _damaged(backup, fault) from fault
+
+
+def _check_aside(
+    backup: Backup, parts: Iterable[Part], names: Mapping[str, str], engine: Engine
+) -> None:
+    """What was moved aside has to stand there, and goes back on its own engine alone."""
+    for part in parts:
+        if part.aside is None:
+            continue
+        if backup.engine is not None and backup.engine.id != engine.identity.id:
+            raise SafedockerError(
+                f"what was in the volume {part.name} stands aside on the engine "
+                f"{backup.engine.name}, and goes back on that one alone: nothing was changed",
+                "put it back there first; then it can be carried to another",
+            )
+        aside.check(engine, names[part.name], part.aside)
 
 
 def _unreadable(backup: Backup, file: str, fault: OSError) -> SafedockerError:

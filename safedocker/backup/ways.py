@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import zstandard
 
+from safedocker.backup import aside
+from safedocker.backup.aside import Mover, Place
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
-from safedocker.backup.manifest import Stored
+from safedocker.backup.manifest import Part, Stored
 from safedocker.backup.store import PIECE, Draft
-from safedocker.errors import SafedockerError
+from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
-from safedocker.loss.plan import Loss
+from safedocker.loss.plan import Kind, Loss, Protect
 
 Meter = Callable[[int], None]  # told the bytes of tar stream done so far
 
+_COPIED_A_SECOND = 100_000_000  # bytes, packed and read back; `make bench` measures it
 _LEVEL = 1  # higher ones pack a database's files little smaller and take several times as long
 _THREADS = min(4, os.cpu_count() or 1)
 
@@ -70,6 +73,8 @@ class Engine(Protocol):
     def stop(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
     def pause(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
     def start(self, ids: tuple[str, ...], /) -> None: ...
+    @property
+    def mover(self) -> Mover: ...
 
 
 @dataclass(frozen=True)
@@ -78,24 +83,78 @@ class Kept:
 
     file: Stored | None
     inventory: Inventory | None
+    place: Place | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What decides between the ways that fit: what was asked for, up to how many bytes `auto`
+    archives, and whether whoever may write has ended (what is only paused goes on writing)."""
+
+    protect: Protect = Protect.ARCHIVE
+    archive_up_to: int = 0
+    ended: bool = True
 
 
 @dataclass(frozen=True)
 class Way:
     """One way to protect. `take` writes into a draft under a stem; `put_back` fills a volume that
-    is there, from the pieces of the part's file."""
+    is there, from what the part tells and the pieces of its file."""
 
     name: str
-    fits: Callable[[Loss], bool]
-    take: Callable[[Engine, str, Draft, str, Meter], Kept]
-    put_back: Callable[[Engine, str, Iterable[bytes], Meter], None]
+    fits: Callable[[Loss, Wish], bool]
+    take: Callable[[Engine, Loss, Draft, str, Meter], Kept]
+    put_back: Callable[[Engine, str, Part, Iterable[bytes], Meter], None]
     not_kept: tuple[str, ...]
     stores: bool = True  # does it need room in the store?
 
 
-def choose(loss: Loss) -> Way:
+def choose(loss: Loss, wish: Wish) -> Way:
     """Return the first row that fits."""
-    return next(way for way in WAYS if way.fits(loss))
+    return next(way for way in WAYS if way.fits(loss, wish))
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one way to back up all of it comes to, before it is done."""
+
+    protect: Protect
+    moved: tuple[Loss, ...]
+    copied: tuple[Loss, ...]
+
+    @property
+    def size(self) -> int | None:
+        """Bytes to be copied, before they are packed; None: not known."""
+        sizes = [loss.size for loss in self.copied]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if len(known) == len(sizes) else None
+
+    @property
+    def seconds(self) -> float | None:
+        """About how long it takes; None: not known."""
+        return None if self.size is None else 1 + self.size / _COPIED_A_SECOND
+
+
+ANY = Offer(Protect.AUTO, (), ())  # where nothing is said of how
+
+
+def offers(losses: Sequence[Loss], wish: Wish) -> tuple[Offer, ...]:
+    """The ways to back it up: as wished, and the other one where there is another."""
+    told: list[Offer] = []
+    for protect in (wish.protect, Protect.ARCHIVE, Protect.MOVE):
+        chosen = [(loss, _way_of(loss, replace(wish, protect=protect))) for loss in losses]
+        moved = tuple(loss for loss, way in chosen if way == "move")
+        copied = tuple(loss for loss, way in chosen if way == "archive")
+        if (moved, copied) not in [(one.moved, one.copied) for one in told]:
+            told.append(Offer(protect, moved, copied))
+    return tuple(told[:2])
+
+
+def _way_of(loss: Loss, wish: Wish) -> str:
+    """The name of a loss's way; what is no volume, and no record, is copied."""
+    if loss.kind.is_volume:
+        return choose(loss, wish).name
+    return "archive" if loss.kind is Kind.LAYER else "record"
 
 
 def by_name(name: str) -> Way:
@@ -166,29 +225,57 @@ def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter:
         raise BadArchive(f"{part.name} does not hold what was read: {differs}")
 
 
-def _take_archive(engine: Engine, volume: str, draft: Draft, stem: str, meter: Meter) -> Kept:
+def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
     name = f"{stem}.tar.zst"
     reader = TreeReader()
     digest = hashlib.sha256()
-    with engine.read_volume(volume) as stream:
+    with engine.read_volume(loss.name) as stream:
         size = draft.put(name, pack(_read(stream, reader, meter), digest.update))
     return Kept(Stored(name, size, digest.hexdigest()), reader.finish())
 
 
-def _put_back_archive(engine: Engine, volume: str, pieces: Iterable[bytes], meter: Meter) -> None:
+def _put_back_archive(
+    engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
+) -> None:
     engine.write_volume(volume, metered(unpack(pieces), meter))
 
 
 def _take_definition(
-    _engine: Engine, _volume: str, _draft: Draft, _stem: str, _meter: Meter
+    _engine: Engine, _loss: Loss, _draft: Draft, _stem: str, _meter: Meter
 ) -> Kept:
     return Kept(None, None)
 
 
 def _put_back_definition(
-    _engine: Engine, _volume: str, _pieces: Iterable[bytes], _meter: Meter
+    _engine: Engine, _volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
 ) -> None:
     return
+
+
+def _can_move(loss: Loss, wish: Wish) -> bool:
+    if wish.protect is Protect.ARCHIVE or not wish.ended or loss.in_memory:
+        return False
+    if loss.volume is None or loss.volume.data_directory is None or loss.holds is Holds.EMPTY:
+        return False
+    small = loss.size is not None and loss.size <= wish.archive_up_to
+    return wish.protect is Protect.MOVE or not small
+
+
+def _take_place(engine: Engine, loss: Loss, draft: Draft, stem: str, _meter: Meter) -> Kept:
+    volume = engine.volume(loss.name)
+    if volume is None:
+        raise NoBackup(f"the volume {loss.name} is gone meanwhile")
+    images = [one.image for one in engine.snapshot()[1] if one.name in loss.used_by]
+    number = stem.rpartition("-")[2]
+    folder = f"{draft.id}/{number}"
+    return Kept(None, None, aside.prepare(engine, volume, folder, images))
+
+
+def _put_back_place(
+    engine: Engine, volume: str, part: Part, _pieces: Iterable[bytes], _meter: Meter
+) -> None:
+    if part.aside is not None:
+        aside.give_back(engine, volume, part.aside)
 
 
 def _read(stream: Iterable[bytes], reader: TreeReader, meter: Meter) -> Iterator[bytes]:
@@ -241,15 +328,23 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
 WAYS = (
     Way(
         "definition",
-        lambda loss: loss.holds is Holds.ELSEWHERE,
+        lambda loss, _wish: loss.holds is Holds.ELSEWHERE,
         _take_definition,
         _put_back_definition,
         ("the data, which lies elsewhere and is not removed with the volume",),
         stores=False,
     ),
     Way(
+        "move",
+        _can_move,
+        _take_place,
+        _put_back_place,
+        (),
+        stores=False,
+    ),
+    Way(
         "archive",
-        lambda _loss: True,
+        lambda _loss, _wish: True,
         _take_archive,
         _put_back_archive,
         # moby pkg/archive: tarAppender.addTarFile

@@ -13,7 +13,7 @@ import click
 
 import safedocker
 from safedocker import doctor, shim
-from safedocker.cli import backups, undo
+from safedocker.cli import after, aside, backups, undo
 from safedocker.cli.opened import PROGRAMS
 from safedocker.edge import terminal
 from safedocker.errors import ExitCode, Interrupted, SafedockerError
@@ -95,7 +95,11 @@ def explain(as_json: bool, words: tuple[str, ...]) -> None:
 # those of the files beside this one
 
 
-for command in (undo.undo, backups.backups, backups.show, doctor.doctor):
+for command in (
+    *(undo.undo, backups.backups, backups.show, doctor.doctor),
+    aside.aside,
+    after.after_the_command,
+):
     commands.add_command(command)
 
 

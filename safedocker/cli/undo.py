@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safedocker import handover
 from safedocker.cli.opened import command_of, engine_of, find_backup, open_store
 from safedocker.edge import process, terminal, wording, wording_backup
 
@@ -54,9 +55,6 @@ def undo(
 
     store = open_store()
     screen = terminal.Terminal()
-    with contextlib.suppress(OSError):  # a store that can only be read is enough
-        for found in store.sweep():
-            screen.interrupted_backup(found)
     backup = find_backup(store, id_)
     names = tuple(_full_name(backup, name) for name in only)
     rename = _renamed(backup, names, renamed)
@@ -70,6 +68,8 @@ def undo(
     ):
         if engine is not None:
             engine.sweep()
+        with contextlib.suppress(OSError):  # a store that can only be read is enough
+            handover.put_right(store, engine, screen)
         restored = put_back(
             backup,
             engine,

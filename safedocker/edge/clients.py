@@ -59,10 +59,13 @@ class RealClient:
     def versions(self, command: Command) -> Clients:
         """The versions of the client and, for a Compose command, of the Compose that will run.
 
-        None for one that does not say. Raise WouldFail where `docker compose` is no command.
+        None for one that does not say. Raise WouldFail where `docker compose` is no command, or
+        an alias of config.json keeps docker from running any.
         """
         if self.program == "docker-compose":
             return Clients(compose=self._compose_version(("version", "--short"), (self.real,)))
+        if forbidden := versions.forbidden_alias(command, os.environ):
+            raise WouldFail(f"docker does not allow the alias {forbidden}")
         docker = versions.remembered("docker", (self.real,), self._docker_version)
         if command.path[:1] != ("compose",):
             return Clients(docker=docker)

@@ -27,6 +27,7 @@ from safedocker.edge.container import (
 )
 from safedocker.edge.host import Host
 from safedocker.edge.layer import look_into_layer
+from safedocker.edge.mover import Mover
 from safedocker.edge.porter import BUSY, Porter, find_volume
 from safedocker.edge.running import Runner, Stopped, find_container, removes_itself
 from safedocker.edge.wire import Wire
@@ -60,6 +61,7 @@ class Engine:
         self._porter = Porter(self._wire)
         self._runner = Runner(self._wire)
         self.host = Host(self._wire, self._porter)
+        self.mover = Mover(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
             version = self._wire.connect()
@@ -68,6 +70,7 @@ class Engine:
         except BaseException:
             self._wire.close()
             raise
+        self.data_directory = answers.text(answers.mapping(info), "DockerRootDir")
         self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
         self._asked = time.monotonic()
         self.identity = EngineIdentity(
@@ -88,6 +91,7 @@ class Engine:
 
     def close(self) -> None:
         """Remove our image and hang up. Never raises: what stays behind is swept the next time."""
+        self.mover.close()
         with contextlib.suppress(SafedockerError):
             self._porter.close()
         self._wire.close()

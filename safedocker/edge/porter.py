@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import posixpath
 import re
 import secrets
-import socket
 import threading
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
-from safedocker.edge import answers, process
+from safedocker.edge import answers, stamp
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER, Volume
@@ -46,7 +43,7 @@ class Porter:
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
-        self.stamp = _stamp()  # on all that we leave there, even for a moment
+        self.stamp = stamp.make()  # on all that we leave there, even for a moment
         self._lock = threading.Lock()
         self._image: str | None = None
 
@@ -244,9 +241,9 @@ class Porter:
         return tuple(swept)
 
     def _is_left_behind(self, one: dict[str, object]) -> bool:
-        match answers.texts(one, "Labels").get(HELPER, "").split("/"):
-            case [host, pid, started, _] if host == _host() and pid.isdecimal():
-                return process.started(int(pid)) != started
+        alive = stamp.lives(answers.texts(one, "Labels").get(HELPER, ""))
+        if alive is not None:
+            return not alive
         created = one.get("Created")
         return isinstance(created, int) and time.time() - created > OTHER_HOST
 
@@ -265,17 +262,3 @@ class Porter:
         self._wire.find(
             "DELETE", f"/images/{id_}", "remove an image", {"force": "1"}, allowed=(404, 409)
         )
-
-
-def _stamp() -> str:
-    """Name this process, "host/pid/start/random": start tells it from a later one of its pid."""
-    return f"{_host()}/{os.getpid()}/{process.started(os.getpid())}/{secrets.token_hex(6)}"
-
-
-def _host() -> str:
-    """Name the machine and the process namespace: several may use one engine."""
-    try:
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        space = ""
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", f"{socket.gethostname()}-{uuid.getnode():x}-{space}")

@@ -1,5 +1,5 @@
 """The terminal: the preview, the question, progress, faults. The only file that prints, and the
-only importer of rich, questionary and prompt_toolkit, each of which comes in where it is used.
+only importer of rich, which comes in where it is used.
 
 The words are wording.py's. What is done about an answer is not decided here.
 """
@@ -10,15 +10,14 @@ import contextlib
 import datetime
 import io
 import os
-import signal
 import sys
-import termios
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from safedocker.edge import wording, wording_backup
+from safedocker.edge import question, wording, wording_backup
 from safedocker.edge.progress import Bar
+from safedocker.edge.question import Chosen
 from safedocker.edge.wording import clean
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Holds
@@ -26,30 +25,22 @@ from safedocker.loss.plan import Kind
 from safedocker.policy.options import Answer
 
 if TYPE_CHECKING:
-    from questionary import Question
     from rich.console import Console, RenderableType
 
     from safedocker.backup.manifest import Backup
     from safedocker.backup.store import Abandoned
     from safedocker.backup.take import Progress
+    from safedocker.backup.ways import Offer
     from safedocker.loss.plan import Plan
     from safedocker.policy.decide import Decision
     from safedocker.policy.options import Caller
 
-TRIES = 3  # how often a person may mistype
 _INDENT = 2
 _GAP = 2  # between columns
 _LAST_COLUMN = 20  # what the last one wants at least, to be broken into lines
 _ENDLESS = 10_000  # columns of a pipe
 _DIM = ("dim",) * 5
 _NAMED = ("bold", "", "", "", "")
-
-
-class Chosen(NamedTuple):
-    """What the person chose, for this command or for all that its parent starts."""
-
-    answer: Answer
-    for_all: bool = False
 
 
 class Terminal:
@@ -71,25 +62,29 @@ class Terminal:
         decision: Decision,
         *,
         caller: Caller | None = None,
+        offers: Sequence[Offer] = (),
         batch: Sequence[Answer] = (),
         challenge: str = "",
     ) -> Chosen:
         """Show the plan, put the question, return the answer. Ctrl-D, and no answer, cancel.
 
+        `offers` are the ways of a backup, the one that Enter takes first;
         `batch` are the answers that may be given for all that the caller's parent starts as well,
         `challenge` what is typed to let that go without a backup.
         Only where `can_ask`. Raise KeyboardInterrupt for Ctrl-C, and what a signal's handler
         raises; the terminal's modes are then what they were.
         """
         self.preview(plan, caller=caller)
-        with _controlling_terminal() as line:
+        choices, first = _choices(plan, decision, offers, wording.batches(caller, batch))
+        with question.controlling_terminal() as line:
             try:
-                chosen = _choose(line, plan, decision, wording.batches(caller, batch))
+                chosen = question.choose(line, choices, first)
                 answer, for_all = chosen
                 gives_up = answer is Answer.WITHOUT and not _only_paths(decision)
-                if answer is Answer.BACK_UP and decision.unprotected:
+                if answer in {Answer.BACK_UP, Answer.OTHERWISE} and decision.unprotected:
                     gives_up = True  # the rest goes without one
-                if gives_up and not _typed(line, challenge if for_all else decision.challenge):
+                challenge = challenge if for_all else decision.challenge
+                if gives_up and not question.typed(line, challenge):
                     return Chosen(Answer.CANCEL)
             except EOFError:
                 return Chosen(Answer.CANCEL)
@@ -119,17 +114,26 @@ class Terminal:
             bar.close()
 
     def backed_up(self, backup: Backup) -> None:
-        """Say what was kept, and how it is undone."""
-        held = wording_backup.counted(backup.parts)
+        """Say what was kept, and how it is undone. What is to be moved is told when it is."""
+        copied = [part for part in backup.parts if part.aside is None]
+        if not copied:
+            return
+        held = wording_backup.counted(copied)
         at = backup.verified_at.astimezone()
         self.note(
-            f"backed up {held}, {Bytes(backup.data_bytes)}, verified at {at:%H:%M:%S}; "
+            f"backed up {held}, {Bytes(backup.copied_bytes)}, verified at {at:%H:%M:%S}; "
             f"to undo: {wording.own_command()} undo {backup.id}"
         )
 
-    def interrupted_backup(self, found: Abandoned) -> None:
-        """Tell of an earlier backup whose process was killed, and what it may have left stopped."""
-        for line in wording_backup.abandoned(found):
+    def moved(self, backup: Backup) -> None:
+        """Say what stands aside on the engine now, and how it is undone."""
+        self.note(
+            f"{wording_backup.moved(backup)}; to undo: {wording.own_command()} undo {backup.id}"
+        )
+
+    def interrupted_backup(self, found: Abandoned, notes: Sequence[str]) -> None:
+        """Tell of an earlier run that was killed, what it may have left, and what was put right."""
+        for line in wording_backup.abandoned(found, notes):
             self.note(line)
 
     def note(self, text: str) -> None:
@@ -327,9 +331,6 @@ def _tell_line(told: str, style: str) -> None:
     print(name, told, file=sys.stderr)
 
 
-# the question
-
-
 def _is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
@@ -342,23 +343,6 @@ def _has_controlling_terminal() -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _controlling_terminal() -> Iterator[TextIO]:
-    """Open it, forget what was typed before the question, and leave its modes as they were."""
-    # macOS can't wait for input on /dev/tty itself, so there its device is opened by name.
-    path = os.ttyname(sys.stderr.fileno()) if sys.platform == "darwin" else "/dev/tty"
-    descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    with open(descriptor, "r+b", buffering=0) as device:
-        line = io.TextIOWrapper(device, encoding="utf-8", errors="replace", write_through=True)
-        modes = termios.tcgetattr(descriptor)
-        termios.tcflush(descriptor, termios.TCIFLUSH)
-        try:
-            yield line
-        finally:
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
-            line.detach()
-
-
 def _only_paths(decision: Decision) -> bool:
     """Is nothing in question but host paths that Docker would make? Then nothing is deleted."""
     asked = decision.unprotected
@@ -369,120 +353,32 @@ def _only_paths(decision: Decision) -> bool:
     )
 
 
-def _choose(line: TextIO, plan: Plan, decision: Decision, batches: Mapping[Answer, str]) -> Chosen:
-    """Let the person pick. With gaps there is nothing that a backup would be sure to hold.
+def _choices(
+    plan: Plan, decision: Decision, offers: Sequence[Offer], batches: Mapping[Answer, str]
+) -> tuple[list[tuple[str, Chosen]], Answer]:
+    """The choices in words, and the one that Enter takes. With gaps there is nothing that a backup
+    would be sure to hold.
 
-    `batches` are further choices, in words: the answers that may be given for a whole batch.
+    `batches` are further choices: the answers that may be given for a whole batch.
     """
-    import questionary
-    from prompt_toolkit.key_binding import KeyBindings, merge_key_bindings
-
     paths = _only_paths(decision) and not plan.gaps
     on = "Go on, Docker makes the path" if paths else "Go on without a backup"
-    choices = [
-        questionary.Choice(on, Chosen(Answer.WITHOUT)),
-        questionary.Choice("Cancel", Chosen(Answer.CANCEL)),
-    ]
+    choices = [(on, Chosen(Answer.WITHOUT)), ("Cancel", Chosen(Answer.CANCEL))]
     first = Answer.CANCEL
     if paths and plan.engine is not None and plan.engine.host.startswith("unix:"):
-        choices.insert(0, questionary.Choice(wording.offer_to_make(plan), Chosen(Answer.MAKE)))
+        choices.insert(0, (wording.offer_to_make(plan), Chosen(Answer.MAKE)))
     if plan.gaps:
         print("A backup can't protect what is not known, so none is offered.", file=sys.stderr)
     elif decision.protected:
         first = Answer.BACK_UP if not decision.unprotected else Answer.CANCEL
-        offer = "Back up, then go on"
-        if decision.unprotected:
-            offer = "Back up what can be, then go on; the rest goes for good"
-        choices.insert(0, questionary.Choice(offer, Chosen(Answer.BACK_UP)))
+        from safedocker.backup.ways import ANY
+
+        ways = zip((Answer.BACK_UP, Answer.OTHERWISE), offers or (ANY,), strict=False)
+        choices[:0] = [
+            (wording_backup.offer(offer, whole=not decision.unprotected), Chosen(answer))
+            for answer, offer in ways
+        ]
     elif not paths:
         print("No backup can hold what would go, so none is offered.", file=sys.stderr)
-    choices += [questionary.Choice(told, Chosen(one, True)) for one, told in batches.items()]
-    question = questionary.select(
-        "What now?",
-        choices=choices,
-        default=next(choice for choice in choices if choice.value == Chosen(first)),
-        qmark=">",
-        instruction="(arrows or number, then Enter)",
-        use_shortcuts=True,
-        **_streams(line),
-    )
-    ends = KeyBindings()
-
-    @ends.add("c-d", eager=True)
-    def _end(event: Any) -> None:
-        event.app.exit(exception=EOFError, style="class:aborting")
-
-    application = question.application
-    application.key_bindings = merge_key_bindings([application.key_bindings or ends, ends])
-    chosen = _run(question)
-    return chosen if isinstance(chosen, Chosen) else Chosen(Answer.CANCEL)
-
-
-def _typed(line: TextIO, challenge: str) -> bool:
-    """Has the person typed the challenge? Enter alone, or TRIES wrong ones, is a no."""
-    import questionary
-
-    shown = wording.to_type(challenge)
-    told = f"To delete without a backup type {clean(shown)} (Enter alone cancels):"
-    for _ in range(TRIES):
-        typed = _run(questionary.text(told, qmark=">", **_streams(line))).strip()
-        if not typed:
-            return False
-        if typed in {shown, challenge}:
-            return True
-        told = f"That is not {clean(shown)}. Type {clean(shown)} (Enter alone cancels):"
-    return False
-
-
-def _streams(line: TextIO) -> dict[str, Any]:
-    """Input and output of a question. No cursor position is asked for: an answer that comes late
-    would be read by the real docker."""
-    from prompt_toolkit.data_structures import Size
-    from prompt_toolkit.input.vt100 import Vt100Input
-    from prompt_toolkit.output.color_depth import ColorDepth
-    from prompt_toolkit.output.vt100 import Vt100_Output
-
-    def measure() -> Size:
-        columns, rows = os.get_terminal_size(line.fileno())
-        return Size(rows=rows or 24, columns=columns or 80)
-
-    output = Vt100_Output(
-        line,
-        measure,
-        term=os.environ.get("TERM"),
-        default_color_depth=ColorDepth.DEPTH_1_BIT if os.environ.get("NO_COLOR") else None,
-        enable_cpr=False,
-    )
-    return {"input": Vt100Input(line), "output": output}
-
-
-def _run(question: Question) -> Any:
-    """Put one question. What the handlers of SIGTERM and SIGHUP raise ends it in order: raised in
-    the middle of the event loop it would be swallowed there, or leave the terminal raw."""
-    application = question.application
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-
-    def end(number: int, frame: Any) -> None:
-        handler = before[signal.Signals(number)]
-        try:
-            if callable(handler):
-                handler(number, frame)
-        except BaseException as fault:
-            raised = fault
-            loop = application.loop
-            if loop is None:
-                raise
-            loop.call_soon_threadsafe(lambda: _leave(raised))
-
-    def _leave(fault: BaseException) -> None:
-        if application.is_running and not application.is_done:
-            application.exit(exception=fault)
-
-    ours = [number for number, handler in before.items() if callable(handler)]
-    for number in ours:
-        signal.signal(number, end)
-    try:
-        return question.unsafe_ask()
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
+    choices += [(told, Chosen(one, True)) for one, told in batches.items()]
+    return choices, first

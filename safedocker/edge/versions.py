@@ -86,6 +86,18 @@ def builder_alias(command: Command, environ: Mapping[str, str]) -> str:
     return name if isinstance(name, str) else ""
 
 
+def forbidden_alias(command: Command, environ: Mapping[str, str]) -> str:
+    """An alias of config.json that makes every docker command fail; "" for none.
+
+    Source: docker/cli cmd/docker/aliases.go, processAliases; 20.10 to 28.5 do.
+    """
+    aliases = config(command, environ).get("aliases")
+    named = aliases if isinstance(aliases, dict) else {}
+    if not all(isinstance(value, str) for value in named.values()):
+        return ""  # then the file can't be read, and docker goes on without it
+    return next((name for name in named if name != "builder"), "")
+
+
 def plugin_binaries(
     real: str, name: str, command: Command, environ: Mapping[str, str]
 ) -> tuple[str, ...]:

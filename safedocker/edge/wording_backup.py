@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup, Part
     from safedocker.backup.store import Abandoned
     from safedocker.backup.undo import Restored
+    from safedocker.backup.ways import Offer
     from safedocker.command.parse import Command
 
 
@@ -28,7 +29,7 @@ def facts(backup: Backup) -> list[tuple[str, str]]:
     return [
         ("backup", backup.id),
         ("taken", f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC"),
-        ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, read back and compared"),
+        ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, {_verified(backup)}"),
         ("before", shlex.join(backup.argv)),
         ("in folder", backup.cwd),
         ("called by", backup.caller),
@@ -41,6 +42,13 @@ def facts(backup: Backup) -> list[tuple[str, str]]:
         ("size", f"{Bytes(backup.data_bytes)}, stored {Bytes(backup.stored_bytes)}"),
         ("written by", f"safedocker {backup.safedocker}, form {backup.form}"),
     ]
+
+
+def _verified(backup: Backup) -> str:
+    if not backup.moved:
+        return "read back and compared"
+    moved = f"moved by one rename: {', '.join(short(part.name) for part in backup.moved)}"
+    return moved if len(backup.moved) == len(backup.parts) else f"the rest read back; {moved}"
 
 
 def part_facts(part: Part) -> list[tuple[str, str]]:
@@ -73,6 +81,9 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
         ]
     if part.file is not None:
         told.append(("file", f"{part.file.name}, {part.file.bytes} bytes, {part.file.sha256}"))
+    if part.aside is not None:
+        size = "of unknown size" if part.size is None else f"{Bytes(part.size)}"
+        told.append(("stands", f"{part.aside.path} on the engine's host, {size}"))
     told.append(("not kept", ", ".join(part.not_kept) or "nothing"))
     return told
 
@@ -110,15 +121,55 @@ def _was(running: bool) -> str:
     return ", was running" if running else ""
 
 
-def abandoned(found: Abandoned) -> Iterator[str]:
-    """Of a backup whose process was killed: which it was, and how to start what it had stopped."""
-    of = f" before `{shlex.join(found.argv)}`" if found.argv else ""
+def abandoned(found: Abandoned, notes: Sequence[str]) -> Iterator[str]:
+    """Of a run that was killed: which it was, what it left, and what was put right (`notes`)."""
+    of = f" `{shlex.join(found.argv)}`" if found.argv else ""
     when = f" at {_local(found.at)}" if found.at else ""
-    yield f"an earlier backup{of} was interrupted{when}; what it had copied is cleared away"
+    if not found.moving:
+        before = f" before{of}" if of else ""
+        yield f"an earlier backup{before} was interrupted{when}; what it had copied is cleared away"
+    elif found.handed:
+        yield f"nobody saw how{of or ' an earlier command'}{when} ended"
+    else:
+        yield f"an earlier{of or ' command'} was interrupted{when} before it could run"
+    yield from notes
+    if notes:
+        return
+    on = f" on the engine {found.engine}" if found.engine else ""
+    if found.moving and not found.handed:
+        yield f"what it had moved aside{on} is moved back as soon as that engine is asked"
     if found.stopped:
-        on = f" on the engine {found.engine}" if found.engine else ""
         again = "; ".join(one.again for one in found.stopped)
         yield f"it had stopped containers{on}; to start them: {again}"
+
+
+def offer(offered: Offer, *, whole: bool) -> str:
+    """One way to back up, as a choice: how, about how long, and the room it takes."""
+    what = (
+        "Back up, then go on"
+        if whole
+        else "Back up what can be, then go on; the rest goes for good"
+    )
+    told = []
+    if offered.moved:
+        which = "" if not offered.copied else f"{count(len(offered.moved), 'volume')} "
+        told.append(f"{which}moved aside on the engine's disk, which frees no room")
+    if offered.copied:
+        which = "" if not offered.moved else f"{count(len(offered.copied), 'part')} "
+        size = offered.size
+        room = "of unknown size" if size is None else f"at most {Bytes(size)}"
+        told.append(f"{which}copied into the store, {room}")
+    if offered.seconds is not None and told:
+        told.append(f"about {max(1, round(offered.seconds))} s")
+    return f"{what} ({'; '.join(told)})" if told else what
+
+
+def moved(backup: Backup) -> str:
+    """What was moved aside, in one phrase."""
+    sizes = [part.size for part in backup.moved]
+    known = [size for size in sizes if size is not None]
+    size = f", {Bytes(sum(known))}" if len(known) == len(sizes) else ", of unknown size"
+    return f"moved {counted(backup.moved)}{size}, aside on the engine's own disk"
 
 
 def _local(at: str) -> str:
@@ -143,6 +194,8 @@ def done(backup: Backup, restored: Restored) -> Iterator[str]:
 def _holds(part: Part) -> str:
     if not part.kind.is_volume:
         return "compared equal"
+    if part.aside is not None:
+        return "what was moved aside, by one rename"
     if part.inventory is None:
         return "the definition only: its data lies elsewhere"
     files = count(part.inventory.files, "file")

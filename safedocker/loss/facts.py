@@ -116,6 +116,15 @@ class Volume:
         return self.labels.get(COMPOSE_PROJECT)
 
     @property
+    def data_directory(self) -> str | None:
+        """The engine's own directory that the volume's contents lie in, where they do.
+
+        Source: moby volume/local/local.go, (*Root).DataPath.
+        """
+        root, found, rest = self.mountpoint.rpartition(f"/volumes/{self.name}/_data")
+        return root if found and self.driver == "local" and not self.options and not rest else None
+
+    @property
     def elsewhere(self) -> str | None:
         """Where the data really lives, when removing the volume only drops a reference; else None.
 

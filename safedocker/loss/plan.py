@@ -56,6 +56,15 @@ REMEDIES = {
 }
 
 
+class Protect(enum.Enum):
+    """How a volume is to be protected, where there is a choice."""
+
+    AUTO = "auto"  # archived when that is quick, else moved aside; large databases get no dump
+    MOVE = "move"  # moved aside on the engine's disk wherever that can be done
+    ARCHIVE = "archive"  # always copied into the store
+    DUMP = "dump"  # as auto, with a dump of every database that can give one, however large
+
+
 @dataclass(frozen=True)
 class Loss:
     """One thing the command would destroy, or silently misplace."""

@@ -74,7 +74,7 @@ def covers(answer: Answer, given: Scope, plan: Plan, decision: Decision, directo
 def _may_cover(answer: Answer, plan: Plan, decision: Decision) -> bool:
     if answer is Answer.CANCEL:
         return True
-    if answer is Answer.MAKE:
+    if answer in {Answer.MAKE, Answer.OTHERWISE}:  # what it offers differs from command to command
         return False
     asked = {verdict.stake for verdict in decision.verdicts if verdict.action is Action.ASK}
     if plan.gaps or asked & _NEVER:

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from safedocker.loss.facts import Bytes
+from safedocker.loss.plan import Protect
 
 
 class Mode(enum.Enum):
@@ -20,6 +21,7 @@ class Answer(enum.Enum):
     """What a person chooses when asked."""
 
     BACK_UP = "back up"
+    OTHERWISE = "back up otherwise"  # by the other way that was offered
     WITHOUT = "without a backup"
     MAKE = "make the paths"
     CANCEL = "cancel"
@@ -55,12 +57,19 @@ class Caller:
         )
 
 
+# Up to so many bytes `protect = auto` copies a volume into the store, which takes a few seconds;
+# what is larger is moved aside on the engine's own disk, where that can be done.
+ARCHIVE_UP_TO = Bytes(256_000_000)
+
+
 @dataclass(frozen=True)
 class Policy:
     """The option values in force, and where each came from."""
 
     mode: Mode
     mode_source: str  # "SAFEDOCKER_MODE", "default"
+    protect: Protect = Protect.AUTO
+    archive_up_to: int = ARCHIVE_UP_TO
 
 
 # Above it what a container holds outside its volumes, logs, caches and temporary places, or in an

@@ -1,0 +1,98 @@
+"""Puts right what a run left half done when it was killed, or a command when it failed: what was
+moved aside goes back into volumes that are still there, and what was stopped runs again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from safedocker.backup import aside
+from safedocker.backup.aside import HasMover
+from safedocker.backup.manifest import Backup
+from safedocker.backup.store import Abandoned, FolderStore, Restore
+from safedocker.errors import SafedockerError
+from safedocker.loss.facts import Container, EngineIdentity, Volume
+
+
+class Engine(HasMover, Protocol):
+    """What it needs of an engine."""
+
+    @property
+    def identity(self) -> EngineIdentity: ...
+    def snapshot(self) -> tuple[Mapping[str, Volume], tuple[Container, ...]]: ...
+    def start(self, ids: tuple[str, ...], /) -> None: ...
+
+
+def recover(found: Abandoned, engine: Engine, store: FolderStore) -> tuple[str, ...]:
+    """Put right what one run left, where it is this engine's; return sentences for the person.
+
+    Raise SafedockerError when it can't be: then nothing is forgotten, and it is tried again.
+    """
+    notes: tuple[str, ...] = ()
+    backup = store.get(found.id) if found.whole else None
+    here = _same_engine(backup, found, engine.identity)
+    if found.moving and backup is not None and here:
+        if found.handed:
+            return after_the_command(backup, engine, store)
+        notes += _call_off(backup, engine, store)
+    if found.stopped and here:
+        notes += _start_again(found, engine)
+    return notes
+
+
+def _same_engine(backup: Backup | None, found: Abandoned, here: EngineIdentity) -> bool:
+    if backup is not None and backup.engine is not None:
+        there = backup.engine
+        return (there.id or there.host) == (here.id or here.host)
+    return found.engine == here.name
+
+
+def _call_off(backup: Backup, engine: Engine, store: FolderStore) -> tuple[str, ...]:
+    """The command did not run: all is to be where it was, and the backup then holds nothing."""
+    gone = [name for name, _place in backup.places if engine.volume(name) is None]
+    back = _given_back(engine, ((n, place) for n, place in backup.places if n not in gone))
+    if gone:  # somebody removed the volume meanwhile, and what it held stands aside
+        store.settle(backup.id)
+    else:
+        aside.remove(engine, backup.places)
+        store.delete(backup.id)
+    return (f"moved back into {', '.join(back)}: what it held",) if back else ()
+
+
+def _given_back(engine: Engine, places: Iterable[tuple[str, aside.Place]]) -> list[str]:
+    back = []
+    for name, place in places:
+        if aside.stands(engine, name, place).aside == place.inode:
+            aside.give_back(engine, name, place)
+            back.append(name)
+    return back
+
+
+def after_the_command(backup: Backup, engine: Engine, store: FolderStore) -> tuple[str, ...]:
+    """The command has ended: volumes that it did not remove get back what was moved aside."""
+    with store.hold(backup.id):
+        back = aside.left_by_the_command(engine, backup.places)
+        if back:
+            known = store.restores(backup.id)
+            told = [Restore(engine.identity.id, name, done=True) for name in back]
+            store.write_restores(backup.id, (*known, *told))
+        store.settle(backup.id)
+    if not back:
+        return ()
+    return (f"the command did not remove {', '.join(back)}: what it held is in it again",)
+
+
+def _start_again(found: Abandoned, engine: Engine) -> tuple[str, ...]:
+    _volumes, containers = engine.snapshot()
+    states = {one.id: one.state for one in containers}
+    down = [
+        one for one in found.stopped if states.get(one.id) == ("paused" if one.paused else "exited")
+    ]
+    if not down:
+        return ()
+    try:
+        engine.start(tuple(one.id for one in down))
+    except SafedockerError as fault:
+        again = "; ".join(one.again for one in down)
+        return (f"{fault.message}; to start again what it stopped: {again}",)
+    return (f"started again: {', '.join(one.name for one in down)}",)

@@ -1,0 +1,95 @@
+"""The walk's last step: what was backed up is handed to the command that now runs, or called off.
+
+Volumes that are protected by moving are moved here, as the very last thing. A process that stays
+behind sees how the command ends: volumes that it did not remove get back what was moved aside.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import safedocker
+from safedocker.backup import aside, recover
+from safedocker.edge import stamp
+from safedocker.errors import SafedockerError
+
+if TYPE_CHECKING:
+    from safedocker.backup.store import Backup, FolderStore
+    from safedocker.edge.engine import Engine
+    from safedocker.edge.terminal import Terminal
+    from safedocker.shim import Room
+
+AFTER = "after-the-command"  # the command of our own that stays behind
+
+
+def put_right(store: FolderStore, engine: Engine | None, terminal: Terminal) -> None:
+    """Put right what killed runs left, and tell of it."""
+    for found in store.sweep(lambda mark: stamp.lives(mark) is not False and bool(mark)):
+        notes: tuple[str, ...] = ()
+        if engine is not None:
+            try:
+                notes = recover.recover(found, engine, store)
+            except SafedockerError as fault:
+                notes = (fault.message,)
+        terminal.interrupted_backup(found, notes)
+
+
+def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
+    """Move what is to be moved, and write down that the command runs from here on. Raise NoBackup
+    when it can't be moved; then it is where it was."""
+    for backup in taken:
+        if backup.places and room.engine is not None:
+            room.store.note_moving(backup.id)
+            aside.set_aside(room.engine, backup.places)
+            room.terminal.moved(backup)
+    for backup in taken:
+        # Their journals are for the next run's message alone: one that can't be written stands in
+        # nobody's way, unless it is to say that what was moved stays where it is.
+        with contextlib.suppress(OSError) if not backup.places else contextlib.nullcontext():
+            room.store.hand_over(backup.id)
+        if backup.places:
+            _stay_behind(backup.id)
+
+
+def call_off(taken: tuple[Backup, ...], room: Room) -> None:
+    """The command does not run: what was stopped is started again, what was moved goes back.
+
+    Where that fails, say what to type.
+    """
+    if room.engine is None:
+        return
+    stopped = [container for backup in taken for container in backup.stopped]
+    try:
+        for backup in taken:
+            if backup.places:
+                aside.give_all_back(room.engine, backup.places)
+        room.engine.start([container.id for container in stopped])
+        for backup in taken:
+            with contextlib.suppress(OSError):
+                room.store.settle(backup.id)
+            if backup.places:
+                room.store.delete(backup.id)
+    except SafedockerError as fault:
+        if stopped:
+            again = "; ".join(container.again for container in stopped)
+            room.terminal.note(f"stopped for the backup and not started again: {again}")
+        room.terminal.note(fault.message)
+
+
+def _stay_behind(id_: str) -> None:
+    """Start what looks after the backup once this process, and what it becomes, has ended."""
+    package = str(Path(safedocker.__file__).parents[1])
+    program = (
+        f"import sys; sys.path.insert(0, {package!r}); from safedocker.cli import main; main()"
+    )
+    subprocess.Popen(
+        [sys.executable, "-I", "-c", program, AFTER, id_, stamp.make()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
