@@ -1,7 +1,7 @@
-"""What safedocker costs, as ratios inside one run: the shim against a bare start, and a backup and
-its undo against the tutorial's `docker run ... tar czf` of the same volume.
+"""What safedocker costs, as ratios inside one run: the shim against a bare start, and `down -v`
+of a real Postgres and its undo against the tutorial's `docker run ... tar czf` of the same volume.
 
-    python bench/run.py [--megabytes 64 256]      an engine of its own; prints a table
+    python bench/run.py [--scale 4 16 64]      an engine of its own; prints a table
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests import engines
 
-FILL = """
-d=/data; i=0
-while [ $i -lt {megabytes} ]; do
-  head -c 700000 /bin/busybox > $d/code-$i; head -c 300000 /dev/urandom > $d/noise-$i; i=$((i + 1))
-done
+COMPOSE = """\
+services:
+  db:
+    image: postgres:15
+    volumes:
+      - pgdata:/var/lib/postgresql/data
+volumes:
+  pgdata:
 """
 
 
@@ -74,28 +77,81 @@ def _safedocker(folder: Path, *words: str, environ: dict[str, str] | None = None
     )
 
 
-def copies(engine: engines.PrivateEngine, megabytes: int) -> list[tuple[str, float, str]]:
-    """A backup with its check, and an undo with its comparison, against tar in a container."""
-    home = engine.folder / "home"
-    shims = home / f"shims-{megabytes}"
-    environ = engine.environ(home)
-    _safedocker(home, "install", "--shims", str(shims), environ=environ)
-    guarded = environ | {"SAFEDOCKER_MODE": "backup", "PATH": f"{shims}:{environ['PATH']}"}
-    name, out = f"bench-{megabytes}", home / "out"
+class Database:
+    """A Compose project with a Postgres that pgbench has filled, and the shims before docker."""
+
+    def __init__(self, engine: engines.PrivateEngine, scale: int) -> None:
+        self.engine = engine
+        self.project = engine.folder / f"bench-{scale}"
+        self.project.mkdir()
+        (self.project / "compose.yaml").write_text(COMPOSE, encoding="utf-8")
+        self.volume = f"bench-{scale}_pgdata"
+        self.home = engine.folder / "home"
+        shims = self.home / "shims"
+        self.bare = engine.environ(self.home)
+        _safedocker(self.home, "install", "--shims", str(shims), environ=self.bare)
+        self.guarded = self.bare | {"SAFEDOCKER_MODE": "backup"}
+        self.guarded["PATH"] = f"{shims}:{self.bare['PATH']}"
+        self.up()
+        fill = f"export PGUSER=postgres; pgbench -q -i -s {scale} postgres && psql -qc checkpoint"
+        self.run("docker", "compose", "exec", "-T", "db", "sh", "-c", fill, timeout=1200)
+
+    def run(self, *argv: str, guarded: str = "", timeout: float = 600) -> float:
+        """Run it in the project's folder, by the shims and this way to protect if one is named;
+        return the seconds."""
+        environ = self.guarded | {"SAFEDOCKER_PROTECT": guarded} if guarded else self.bare
+        started = time.perf_counter()
+        done = subprocess.run(
+            argv, env=environ, cwd=self.project, capture_output=True, text=True, timeout=timeout
+        )
+        if done.returncode:
+            sys.exit(f"{' '.join(argv)} ended with {done.returncode}: {done.stderr}")
+        return time.perf_counter() - started
+
+    def up(self) -> None:
+        """Start it, and wait until it answers over TCP: initdb's own server does not count."""
+        self.run("docker", "compose", "up", "-d")
+        ready = ("docker", "compose", "exec", "-T", "db", "pg_isready", "-h", "127.0.0.1", "-q")
+        while subprocess.run(ready, env=self.bare, cwd=self.project).returncode:
+            time.sleep(0.2)
+
+    def megabytes(self) -> int:
+        """What the volume holds."""
+        place = self.engine.data_root / "volumes" / self.volume / "_data"
+        return sum(file.lstat().st_size for file in place.rglob("*")) // 1_000_000
+
+    def undo(self) -> float:
+        """Seconds of `safedocker undo`."""
+        started = time.perf_counter()
+        _safedocker(self.home, "undo", environ=self.bare)
+        return time.perf_counter() - started
+
+
+def database(engine: engines.PrivateEngine, scale: int) -> list[tuple[str, float, str]]:
+    """`down -v` and undo by each way, against the tutorial's tar of the same volume, and against
+    the real `down -v` of it."""
+    one = Database(engine, scale)
+    out = one.home / "out"
     out.mkdir(exist_ok=True)
-    into = ("docker", "run", "--rm", "-v", f"{name}:/data")
-    engine.run(*into, "busybox", "sh", "-c", FILL.format(megabytes=megabytes), timeout=600)
-    both = (*into, "-v", f"{out}:/out", "busybox", "tar")
-    tar = best(lambda: engine.run(*both, "czf", "/out/v.tgz", "-C", "/data", "."), 1)
-    untar = best(lambda: engine.run(*both, "xzf", "/out/v.tgz", "-C", "/data"), 1)
-    remove = ("docker", "volume", "rm", name)
-    backup = best(lambda: subprocess.run(remove, env=guarded, check=True, capture_output=True), 1)
-    undo = best(lambda: _safedocker(home, "undo", environ=environ), 1)
-    engine.run(*remove)
-    size = f"{megabytes} MB: "
+    down = ("docker", "compose", "down", "-v")
+    moved = one.run(*down, guarded="move")
+    moved_back = one.undo()
+    one.up()
+    copied = one.run(*down, guarded="archive")
+    copied_back = one.undo()
+    both = ("docker", "run", "--rm", "-v", f"{one.volume}:/data", "-v", f"{out}:/out", "busybox")
+    tar = one.run(*both, "tar", "czf", "/out/v.tgz", "-C", "/data", ".")
+    untar = one.run(*both, "tar", "xzf", "/out/v.tgz", "-C", "/data")
+    size = one.megabytes()
+    one.up()
+    real = one.run(*down)
+    told = f"Postgres, {size} MB: "
+    more = told + "`down -v`, moved aside: more seconds"
     return [
-        (size + "volume rm with a backup", backup / tar, f"docker run ... tar czf ({tar:.1f} s)"),
-        (size + "undo", undo / untar, f"docker run ... tar xzf ({untar:.1f} s)"),
+        (more, moved - real, f"the real one, {real:.1f} s"),
+        (told + "undo of that: seconds", moved_back, "-"),
+        (told + "`down -v`, copied: more", (copied - real) / tar, f"`tar czf`, {tar:.1f} s"),
+        (told + "undo of that, compared", copied_back / untar, f"`tar xzf`, {untar:.1f} s"),
     ]
 
 
@@ -110,7 +166,7 @@ def table(rows: Sequence[tuple[str, float, str]]) -> str:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="safedocker's costs as ratios inside one run.")
-    parser.add_argument("--megabytes", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--scale", type=int, nargs="+", default=[4, 16, 64], help="pgbench's")
     options = parser.parse_args()
     failed = engines.install(("20", "26"))
     if failed:
@@ -118,8 +174,9 @@ def main() -> int:
     with engines.PrivateEngine("26") as engine:
         engine.image("busybox:latest")
         rows = starts(engine.folder)
-        for megabytes in options.megabytes:
-            rows += copies(engine, megabytes)
+        engine.image("postgres:15")
+        for scale in options.scale:
+            rows += database(engine, scale)
     sys.stdout.write(table(rows) + "\n")
     return 0
 

@@ -27,7 +27,9 @@ AFTER = "after-the-command"  # the command of our own that stays behind
 
 
 def put_right(store: FolderStore, engine: Engine | None, terminal: Terminal) -> None:
-    """Put right what killed runs left, and tell of it."""
+    """Put right what killed runs left, in the store and in the engine, and tell of it."""
+    if engine is not None:
+        engine.sweep()
     for found in store.sweep(lambda mark: stamp.lives(mark) is not False and bool(mark)):
         notes: tuple[str, ...] = ()
         if engine is not None:

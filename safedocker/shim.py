@@ -227,8 +227,6 @@ def guard(room: Room) -> tuple[Backup, ...]:
     plan = None
     try:
         plan = survey.survey(room.settled, room.engine)
-        if plan.volumes and room.engine is not None:
-            room.engine.sweep()  # what a killed run of ours left in the engine
         for _ in range(ROUNDS):
             plan, decision = decide_on(plan, room)
             if decision.action is Action.ASK and room.turn.take():

@@ -66,8 +66,6 @@ def undo(
         engine_of(backup, given, any_engine) as engine,
         screen.progress() as progress,
     ):
-        if engine is not None:
-            engine.sweep()
         with contextlib.suppress(OSError):  # a store that can only be read is enough
             handover.put_right(store, engine, screen)
         restored = put_back(

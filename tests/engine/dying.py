@@ -1,0 +1,80 @@
+"""A Python that runs the shim, or one of our own commands, and dies by -9 at the Nth step.
+
+    python dying.py STEPS N shim ROOT docker SHIM REAL LOCALE words ...
+    python dying.py STEPS N own ROOT words ...
+
+A step is whatever changes something outside the process: a file opened for writing, written,
+synced, renamed or removed, a folder, a request that asks the engine to do something, a program that
+is started, and the exec. It dies before the step; the steps come to STEPS, a line each.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+_CHANGES = {
+    *("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.truncate"),
+    *("os.exec", "subprocess.Popen", "os.posix_spawn"),
+}
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_ASKS = (b"POST ", b"PUT ", b"DELETE ")
+
+
+def watch(steps: int, last: int) -> None:
+    """Count from here on; die at the `last` step."""
+    done = 0
+    write, sync = os.write, os.fsync
+
+    def step(name: str) -> None:
+        nonlocal done
+        done += 1
+        write(steps, f"{name}\n".encode(errors="replace"))
+        if done == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def heard(event: str, told: tuple[object, ...]) -> None:
+        if event in _CHANGES:
+            step(f"{event} {told[0]!r}")
+        elif event == "open" and isinstance(told[2], int) and told[2] & _WRITES:
+            step(f"open {told[0]!r}")
+        elif (
+            event == "http.client.send" and isinstance(told[1], bytes) and told[1].startswith(_ASKS)
+        ):
+            step(told[1].split(b"\r\n", 1)[0].decode(errors="replace"))
+
+    def writing(file: int, text: bytes) -> int:
+        if file > 2:
+            step("write")
+        return write(file, text)
+
+    def syncing(file: int) -> None:
+        step("sync")
+        sync(file)
+
+    setattr(os, "write", writing)  # noqa: B010 - it is counted, and done
+    setattr(os, "fsync", syncing)  # noqa: B010
+    sys.addaudithook(heard)
+
+
+def main() -> None:
+    """Read the arguments, and be the program they name."""
+    _, told, last, program, root, *words = sys.argv
+    steps = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    sys.path.append(root)
+    if program == "shim":
+        from safedocker import shim
+
+        watch(steps, int(last))
+        shim.main(["-c", root, *words])
+    else:
+        from safedocker import cli
+
+        sys.argv = ["safedocker", *words]
+        watch(steps, int(last))
+        cli.main()
+
+
+if __name__ == "__main__":
+    main()
