@@ -37,7 +37,8 @@ def put_right(store: FolderStore, engine: Engine | None, terminal: Terminal) -> 
                 notes = recover.recover(found, engine, store)
             except SafedockerError as fault:
                 notes = (fault.message,)
-        terminal.interrupted_backup(found, notes)
+        if notes or not found.handed:  # a command that did what it should is no news
+            terminal.interrupted_backup(found, notes)
 
 
 def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
@@ -53,7 +54,7 @@ def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
         # nobody's way, unless it is to say that what was moved stays where it is.
         with contextlib.suppress(OSError) if not backup.places else contextlib.nullcontext():
             room.store.hand_over(backup.id)
-        if backup.places:
+        if backup.places or backup.stopped:
             _stay_behind(backup.id)
 
 

@@ -29,7 +29,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Move:
-    """One volume to be moved. `about` is written beside it, so that it can be told without us."""
+    """One volume to be moved. `about` is what is written beside it, so that it can be told without
+    us; and when it is moved aside, the inode it must have."""
 
     volume: str
     folder: str
@@ -109,10 +110,7 @@ def set_aside(engine: HasMover, places: Iterable[tuple[str, Place]]) -> None:
     try:
         for root, pairs in _by_root(places):
             moved += pairs
-            moves = [Move(name, place.folder) for name, place in pairs]
-            for (name, place), at in zip(pairs, engine.mover.look(root, moves), strict=True):
-                if at != Standing(place.inode, 0):
-                    raise NoBackup(f"the volume {name} was replaced meanwhile")
+            moves = [Move(name, place.folder, str(place.inode)) for name, place in pairs]
             for (name, place), at in zip(pairs, engine.mover.aside(root, moves), strict=True):
                 if at != Standing(0, place.inode):
                     raise NoBackup(f"what was in the volume {name} is not what stands aside")

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from safedocker.backup import aside
 from safedocker.backup.aside import HasMover
-from safedocker.backup.manifest import Backup
+from safedocker.backup.manifest import Backup, StoppedContainer
 from safedocker.backup.store import Abandoned, FolderStore, Restore
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Container, EngineIdentity, Volume
@@ -31,13 +31,13 @@ def recover(found: Abandoned, engine: Engine, store: FolderStore) -> tuple[str, 
     notes: tuple[str, ...] = ()
     backup = store.get(found.id) if found.whole else None
     here = _same_engine(backup, found, engine.identity)
-    if found.moving and backup is not None and here:
-        if found.handed:
-            return after_the_command(backup, engine, store)
+    if not here:
+        return ()
+    if found.handed and backup is not None:
+        return after_the_command(backup, engine, store)
+    if found.moving and backup is not None:
         notes += _call_off(backup, engine, store)
-    if found.stopped and here:
-        notes += _start_again(found, engine)
-    return notes
+    return notes + _start_again(found.stopped, engine)
 
 
 def _same_engine(backup: Backup | None, found: Abandoned, here: EngineIdentity) -> bool:
@@ -69,25 +69,29 @@ def _given_back(engine: Engine, places: Iterable[tuple[str, aside.Place]]) -> li
 
 
 def after_the_command(backup: Backup, engine: Engine, store: FolderStore) -> tuple[str, ...]:
-    """The command has ended: volumes that it did not remove get back what was moved aside."""
+    """The command has ended: volumes that it did not remove get back what was moved aside, and
+    containers that it did not remove run again."""
     with store.hold(backup.id):
         back = aside.left_by_the_command(engine, backup.places)
+        notes = _start_again(backup.stopped, engine)
         if back:
             known = store.restores(backup.id)
             told = [Restore(engine.identity.id, name, done=True) for name in back]
             store.write_restores(backup.id, (*known, *told))
         store.settle(backup.id)
-    if not back:
-        return ()
-    return (f"the command did not remove {', '.join(back)}: what it held is in it again",)
+    if back:
+        notes = (
+            f"the command did not remove {', '.join(back)}: what it held is in it again",
+            *notes,
+        )
+    return notes
 
 
-def _start_again(found: Abandoned, engine: Engine) -> tuple[str, ...]:
+def _start_again(stopped: Iterable[StoppedContainer], engine: Engine) -> tuple[str, ...]:
+    """Start those that are still there and as they were left."""
     _volumes, containers = engine.snapshot()
     states = {one.id: one.state for one in containers}
-    down = [
-        one for one in found.stopped if states.get(one.id) == ("paused" if one.paused else "exited")
-    ]
+    down = [one for one in stopped if states.get(one.id) == ("paused" if one.paused else "exited")]
     if not down:
         return ()
     try:

@@ -272,7 +272,7 @@ class FolderStore:
 
         A draft whose process lives, here or on another host that mounts the folder, is left alone;
         `lives` tells it by its stamp. What can't be cleared away now stays for the next time: that
-        stands in nobody's way. One that is `moving` stays until it is settled.
+        stands in nobody's way. One that is `moving` or `handed` stays until it is settled.
         """
         found: list[Abandoned] = []
         with contextlib.suppress(OSError, SafedockerError):
@@ -288,7 +288,7 @@ class FolderStore:
                     if not claim.whole:
                         found.append(claim)
                         _remove(self._root / id_)
-                    elif claim.moving:
+                    elif claim.moving or (claim.stopped and claim.handed):
                         found.append(claim)
                     elif claim.stopped:  # whole, but its command never came to run
                         found.append(claim)
@@ -300,9 +300,9 @@ class FolderStore:
         self._note(id_, {"moving": True})
 
     def hand_over(self, id_: str) -> None:
-        """Write into it that the command is about to run: what it stopped is accounted for, and
-        what it does not remove is to be given back. Raise OSError."""
-        self._note(id_, {"stopping": [], "handed": True})
+        """Write into it that the command is about to run: what it then does not remove is to be
+        given back, and started again. Raise OSError."""
+        self._note(id_, {"handed": True})
 
     def settle(self, id_: str) -> None:
         """Write into it that all is accounted for: what was stopped runs again, or the command

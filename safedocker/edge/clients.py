@@ -3,6 +3,7 @@ one that changes nothing; the answers are nouns, the rules are loss/compose.py's
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -46,6 +47,9 @@ class Answer:
     code: int
     out: str
     err: str
+
+
+_NOTHING = Answer(0, "", "")
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,15 @@ class RealClient:
         compose = versions.compose
         if compose is not None and compose[0] == 1:
             return self._model_of_v1(command)
-        dry_run, refused = self._dry_run(rehearsal)
         name = command.project_value("project-name") or ""
-        if name and not command.project_values("file"):
+        by_name = bool(name) and not command.project_values("file")
+        # Both take as long as Compose takes to start, so they are asked side by side.
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            rehearsed = pool.submit(self._dry_run, rehearsal)
+            config = (self.real, *command.prefix, "config", "--format", "json")
+            said = _NOTHING if by_name else self._ask(config)
+            dry_run, refused = rehearsed.result()
+        if by_name:
             # 2.40 lower-cases the name and goes on; 2.26 refuses an upper-case one by itself. What
             # the rehearsal alone refuses may be the rehearsal's own trouble, so ask another way.
             # Only the name's own fault counts: an engine that is away for a moment comes back.
@@ -153,7 +163,6 @@ class RealClient:
                 if said.code != 0 and "invalid project name" in said.err:
                     raise WouldFail(said.err.strip())
             return Model(name.lower(), (), (), by_name_only=True, dry_run=dry_run)
-        said = self._ask((self.real, *command.prefix, "config", "--format", "json"))
         if said.code == 0 and refused:
             services = (self.real, *command.prefix, "config", "-q", "--", *command.operands)
             if self._ask(services).code != 0:

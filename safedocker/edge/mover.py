@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from safedocker.backup.aside import Aside, Move, Standing
@@ -29,7 +29,8 @@ _TRIES = 6  # images that are tried
 # Images that people have for this kind of thing, tried after those that use the volume.
 _USUAL = ("busybox", "alpine", "debian", "ubuntu")
 
-# $1 is the verb, then for each volume: its name, its folder below ours, and what is told of it.
+# $1 is the verb, then for each volume: its name, its folder below ours, and what is told of it; to
+# move it aside, the inode that it must have.
 # From one file system to another `mv` would copy. A rename in the volume's own folder would be a
 # better trial, but engines from 23 on take the volume's CreatedAt from that folder's change time.
 _SCRIPT = r"""
@@ -45,7 +46,7 @@ while [ $# -gt 0 ]; do
     [ "$(stat -c %d "$volume/_data")" = "$(stat -c %d "$aside")" ]
     ;;
   aside)
-    [ -d "$volume/_data" ] && [ ! -L "$volume/_data" ] && [ ! -e "$aside/_data" ]
+    [ "$(inode "$volume/_data")" = "$about" ] && [ ! -L "$volume/_data" ] && [ ! -e "$aside/_data" ]
     mv "$volume/_data" "$aside/_data"
     ;;
   back)
@@ -137,34 +138,44 @@ class Mover:
         words = [verb]
         for move in moves:
             words += [move.volume, move.folder, move.about]
+        if verb not in {"rehearse", "look"} and root not in self._helpers:
+            self._told(root, _SCRIPT, ["look"], images)
         told = self._told(root, _SCRIPT, words, images)
         lines = [line.split() for line in told.splitlines()]
         if len(lines) != len(moves):
             raise NoBackup(f"the helper said {told!r} of {len(moves)} volumes")
         return [Standing(int(volume), int(aside)) for volume, aside in lines]
 
-    def _told(self, root: str, script: str, words: Iterable[str], images: Sequence[str]) -> str:
-        helper = self._helper(root, images)
+    def _told(self, root: str, script: str, words: Sequence[str], images: Sequence[str]) -> str:
+        """What a script says. The first one on an engine, which must be one that can be begun
+        again, is tried in the images' containers until one can run it; that one is kept."""
+        with self._lock:
+            if root in self._helpers:
+                return self._ran(self._helpers[root], script, words)
+            first: SafedockerError | None = None
+            for image in self._candidates(images):
+                try:
+                    helper = self._start(image, root)
+                    try:
+                        told = self._ran(helper, script, words)
+                    except BaseException:
+                        with contextlib.suppress(SafedockerError):
+                            self._porter.remove_new(helper)
+                        raise
+                except SafedockerError as fault:
+                    first = first or fault
+                else:
+                    self._helpers[root] = helper
+                    return told
+            said = f": {first.message}" if first else ""
+            raise NoBackup(f"no image on the engine can move what is in a volume{said}")
+
+    def _ran(self, helper: str, script: str, words: Sequence[str]) -> str:
         ended = run_inside(self._wire, helper, ("sh", "-c", script, "sh", *words), SLOW)
         if ended.code:
             said = " ".join(ended.errors.decode(errors="replace").split())
             raise NoBackup(f"moving it aside failed: {said or f'exit code {ended.code}'}")
         return ended.output.decode()
-
-    def _helper(self, root: str, images: Sequence[str]) -> str:
-        """A running container that sees the data directory, of the first image that can do it."""
-        with self._lock:
-            if root in self._helpers:
-                return self._helpers[root]
-            first: SafedockerError | None = None
-            for image in self._candidates(images):
-                try:
-                    self._helpers[root] = self._start(image, root)
-                    return self._helpers[root]
-                except SafedockerError as fault:
-                    first = first or fault
-            said = f": {first.message}" if first else ""
-            raise NoBackup(f"no image on the engine can move what is in a volume{said}")
 
     def _candidates(self, images: Sequence[str]) -> list[str]:
         """Images by id: those named, the usual ones, then any with a name, small ones first."""
@@ -234,9 +245,6 @@ class Mover:
         try:
             path = f"/containers/{helper}/start"
             self._wire.call("POST", path, "start it", timeout=BUSY, kind=NoBackup)
-            ended = run_inside(self._wire, helper, ("sh", "-c", "stat -c %i /engine/volumes"), BUSY)
-            if ended.code:
-                raise NoBackup(f"in image {image} `stat` ended with {ended.code}")
         except BaseException:
             with contextlib.suppress(SafedockerError):
                 self._porter.remove_new(helper)
