@@ -31,7 +31,8 @@ test: setup lint
 	$(VENV)/bin/python -m pytest -m alone --reruns 2
 	$(VENV)/bin/python -m pytest -m "not alone and not played" -n 3 --dist worksteal --reruns 2
 
-# The whole corpus of lines, played on every engine and client there is: an hour on two cores.
+# The whole corpus of lines, played on every engine and client there is, and every step at which a
+# run may be killed: half an hour on two cores.
 corpus: setup
 	$(VENV)/bin/python -m pytest -m played -n 3 --dist worksteal --reruns 2
 

@@ -17,13 +17,8 @@ ENGINE_FIXTURES = {
     *("docker_clients", "compose_clients"),
 }
 
-# What plays hundreds of lines, an hour for all: `make corpus`. `make test` plays these of them.
-LONG_PLAYS = {"test_corpus", "test_prediction_compose", "test_suggestions"}
-SHORT = (
-    "test_every",
-    "test_prediction_is_outcome[26-volume-",
-    "test_prediction_is_outcome[26-system-prune",
-)
+# What plays hundreds of states: `make corpus`, beside what is marked so where it stands.
+LONG_PLAYS = {"test_prediction_compose", "test_suggestions"}
 
 # Nothing is there: whoever forgets to address a private engine gets an error, not an engine.
 NOWHERE = "unix:///nonexistent/safedocker-tests/docker.sock"
@@ -45,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.engine)
         if folder in {"shim", "cli"}:
             item.add_marker(pytest.mark.process)
-        if item.path.stem in LONG_PLAYS and not item.name.startswith(SHORT):
+        if item.path.stem in LONG_PLAYS:
             item.add_marker(pytest.mark.played)
 
 
