@@ -95,8 +95,10 @@ class PrivateEngine:
     containers, shims and containerd too; and it ends when this process does, however that ends.
     """
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, *, remapped: bool = False) -> None:
+        """`remapped`: its containers' root is another user, as with dockerd --userns-remap."""
         self.version = version
+        self.remapped = remapped
         self.release = RELEASES[version]
         self.folder = Path()
         self._process: subprocess.Popen[bytes] | None = None
@@ -151,7 +153,7 @@ class PrivateEngine:
         environ = {"PATH": ":".join([*map(str, path), SYSTEM_PATH]), "HOME": str(self.folder)}
         inside = (
             "busybox mount -t tmpfs tmpfs /run && busybox ip link set lo up"
-            ' && exec docker-init -- "$@"'
+            f'{self._remap()} && exec docker-init -- "$@"'
         )
         command = [
             *("setpriv", "--pdeathsig", "KILL"),
@@ -163,6 +165,7 @@ class PrivateEngine:
             *("--exec-opt", "native.cgroupdriver=cgroupfs"),  # systemd would not know our processes
             *("--cgroup-parent", f"/{self.folder.name}"),
             *("-H", f"unix://{self.socket}"),
+            *(("--userns-remap", "daemon") if self.remapped else ()),
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -180,6 +183,16 @@ class PrivateEngine:
                 self.close()
                 raise Unavailable(f"engine {self.version} did not start: {said}")
             time.sleep(0.05)
+
+    def _remap(self) -> str:
+        """Say, in its own mount namespace alone, which ids its containers have."""
+        if not self.remapped:
+            return ""
+        self.folder.chmod(0o711)  # that root has to reach its own folder
+        ids = self.folder / "subordinate"
+        ids.write_text("daemon:200000:65536\n", encoding="ascii")
+        places = ("/etc/subuid", "/etc/subgid")
+        return "".join(f" && busybox mount --bind {ids} {place}" for place in places)
 
     def stop(self, *, gently: bool = False) -> None:
         """End engine and containers, at once or as a shutdown does; the data stay for `start`."""

@@ -26,6 +26,7 @@ from safedocker.edge.container import (
     read_layer,
 )
 from safedocker.edge.host import Host
+from safedocker.edge.ids import find_remap, of_containers
 from safedocker.edge.layer import look_into_layer
 from safedocker.edge.mover import Mover
 from safedocker.edge.porter import BUSY, Porter, find_volume
@@ -71,6 +72,8 @@ class Engine:
             self._wire.close()
             raise
         self.data_directory = answers.text(answers.mapping(info), "DockerRootDir")
+        security = map(str, answers.sequence(answers.mapping(info), "SecurityOptions"))
+        self._remap = find_remap(self.data_directory, security)
         self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
         self._asked = time.monotonic()
         self.identity = EngineIdentity(
@@ -303,7 +306,8 @@ class Engine:
 
     @contextlib.contextmanager
     def read_volume(self, name: str) -> Iterator[Iterator[bytes]]:
-        """Give the volume's tar stream, names "volume" and "volume/…", byte for byte as it is sent.
+        """Give the volume's tar stream, names "volume" and "volume/…", byte for byte as it is sent,
+        but for the owners on an engine that remaps users: those are as containers know them.
 
         A stream that is cut raises NoEngine where it is read. Whether it ends with tar's own end
         mark is the reader's to check: an engine that fails half-way may end its answer in order.
@@ -312,7 +316,7 @@ class Engine:
             self._porter.opened(name, read_only=True) as helper,
             self._porter.read(helper) as chunks,
         ):
-            yield chunks
+            yield of_containers(chunks, self._remap) if self._remap else chunks
 
     def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:
         """Put a stream of `read_volume` into a volume that exists, the root's owner and mode too.

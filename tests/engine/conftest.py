@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -24,6 +25,14 @@ from tests.engines import PrivateEngine, UnixConnection
 
 ROOT = Path(__file__).resolve().parents[2]
 HELPER = "com.safedocker.helper"
+
+
+def until(what: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until it holds."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.05)
 
 
 class Screen:
@@ -192,6 +201,17 @@ class Shell:
         """What lies in the store and is no whole backup."""
         whole = {*self.backups(), "lock"}
         return sorted(path.name for path in self.store.glob("*") if path.name not in whole)
+
+    def behind(self) -> list[int]:
+        """The processes that stay behind until this shell's commands have ended."""
+        ours = f"HOME={self.environ['HOME']}\0".encode()
+        found = []
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has just ended
+                words = (place / "cmdline").read_bytes().split(b"\0")
+                if b"after-the-command" in words and ours in (place / "environ").read_bytes():
+                    found.append(int(place.name))
+        return found
 
     def audit(self) -> list[dict[str, object]]:
         """The audit's lines, the last one last."""

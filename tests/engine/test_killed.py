@@ -9,15 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import ROOT, Shell
+from tests.engine.conftest import ROOT, Shell, until
 from tests.engines import PrivateEngine
 
 WAYS = ("archive", "move")
@@ -67,31 +66,11 @@ class Guarded:
 
     def put_right(self) -> str:
         """The next run of the shim, whatever for; return what it says."""
-        soon(lambda: not self.behind())
+        until(lambda: not self.shell.behind())
         return self.shell.run("docker volume rm nothing-of-that-name", **self.environ).stderr
-
-    def behind(self) -> bool:
-        """Does somebody look after a command that has ended?"""
-        found = subprocess.run(
-            ["pgrep", "-f", "after-the-command"], capture_output=True, text=True, check=False
-        )
-        return any(self._ours(pid) for pid in found.stdout.split())
-
-    def _ours(self, pid: str) -> bool:
-        try:
-            return f"HOME={self.shell.home}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes()
-        except OSError:
-            return False
 
     def rows(self, volume: str) -> str:
         return (self.shell.place(volume) / "rows").read_text()
-
-
-def soon(what: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -104,7 +83,7 @@ def guarded(
         environ = {"SAFEDOCKER_MODE": "backup", "SAFEDOCKER_PROTECT": way}
         one = Guarded(shell, way, home / "steps", environ)
         yield one
-        soon(lambda: not one.behind())
+        until(lambda: not shell.behind())
         shutil.rmtree(engine26.data_root / "safedocker", ignore_errors=True)
 
 
@@ -141,7 +120,7 @@ def check_undo(guarded: Guarded, every: int) -> list[str]:
     for last in numbers(every):
         volume = guarded.begin()
         shell.run("docker rm -fv app", check=True, **guarded.environ)
-        soon(lambda: not guarded.behind())
+        until(lambda: not shell.behind())
         code, steps = guarded.dies(last, "undo", own=True)
         at = f"step {last}: {steps[-1:]}"
         if code:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Shell
+from tests.engine.conftest import Shell, until
 from tests.engine.test_story import POSTGRES, Shop
 from tests.engines import PrivateEngine
 
@@ -90,10 +89,3 @@ def begin(shell: Shell, argv: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-
-
-def until(what: Callable[[], bool], seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.1)

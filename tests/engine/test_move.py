@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import socket
 import stat
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 
 from safedocker import install
-from tests.engine.conftest import Shell
+from tests.engine.conftest import Shell, until
 from tests.engines import PrivateEngine
 
 MOVE: dict[str, Any] = {"SAFEDOCKER_MODE": "backup", "SAFEDOCKER_PROTECT": "move"}
@@ -94,20 +92,22 @@ def aside(shell: Shell) -> list[Path]:
     return sorted((shell.engine.data_root / "safedocker").glob("*/*/_data"))
 
 
-def soon(what: object, seconds: float = 20) -> None:
-    """Wait until it holds: what stays behind works after the command has ended."""
-    deadline = time.monotonic() + seconds
-    assert callable(what)
-    while not what():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.05)
+@pytest.fixture
+def both(engine: PrivateEngine, home: Path) -> Iterator[Shell]:
+    yield from opened(engine, home)
 
 
-@pytest.fixture(autouse=True)
-def _nothing_of_another_test(shell: Shell) -> Iterator[None]:
-    yield
-    soon(lambda: not behind(shell))
-    shutil.rmtree(shell.engine.data_root / "safedocker", ignore_errors=True)
+@pytest.fixture
+def shell(engine26: PrivateEngine, home: Path) -> Iterator[Shell]:
+    yield from opened(engine26, home)
+
+
+def opened(engine: PrivateEngine, home: Path) -> Iterator[Shell]:
+    with engine.swept():
+        shell = Shell(engine, home)
+        yield shell
+        until(lambda: not shell.behind())
+        shutil.rmtree(engine.data_root / "safedocker", ignore_errors=True)
 
 
 @pytest.fixture
@@ -124,37 +124,37 @@ def unwilling(shell: Shell) -> Shell:
     return shell
 
 
-def test_a_moved_volume_comes_back_with_all_that_a_file_system_knows(shell: Shell):
-    place = made(shell)
+def test_a_moved_volume_comes_back_with_all_that_a_file_system_knows(both: Shell):
+    place = made(both)
     fill(place)
-    before, defined = everything(place), shell.definition("data")
+    before, defined = everything(place), both.definition("data")
 
-    done = shell.run("docker volume rm data", check=True, **MOVE)
+    done = both.run("docker volume rm data", check=True, **MOVE)
 
     assert "moved 1 volume" in done.stderr
     assert done.stdout == "data\n"
-    assert "data" not in shell.volumes()
-    shell.run("safedocker undo", check=True)
-    assert (everything(shell.place("data")), shell.definition("data")) == (before, defined)
-    assert (aside(shell), shell.helpers()) == ([], [])
-    again = shell.run("safedocker undo", check=True)
+    assert "data" not in both.volumes()
+    both.run("safedocker undo", check=True)
+    assert (everything(both.place("data")), both.definition("data")) == (before, defined)
+    assert (aside(both), both.helpers()) == ([], [])
+    again = both.run("safedocker undo", check=True)
     assert "already there" in again.stdout
 
 
-def test_what_is_moved_aside_outlives_every_prune_and_the_engine(shell: Shell):
-    place = made(shell)
+def test_what_is_moved_aside_outlives_every_prune_and_the_engine(both: Shell):
+    place = made(both)
     (place / "file").write_text("kept")
-    shell.run("docker volume rm data", check=True, **MOVE)
+    both.run("docker volume rm data", check=True, **MOVE)
 
-    everything_unused = "" if shell.engine.version == "20" else "-a"
-    shell.out(f"docker volume prune {everything_unused} -f")
-    shell.out("docker system prune -a -f --volumes")
-    shell.engine.image("busybox:latest")
-    shell.engine.stop(gently=True)
-    shell.engine.start()
+    everything_unused = "" if both.engine.version == "20" else "-a"
+    both.out(f"docker volume prune {everything_unused} -f")
+    both.out("docker system prune -a -f --volumes")
+    both.engine.image("busybox:latest")
+    both.engine.stop(gently=True)
+    both.engine.start()
 
-    shell.run("safedocker undo", check=True)
-    assert (shell.place("data") / "file").read_text() == "kept"
+    both.run("safedocker undo", check=True)
+    assert (both.place("data") / "file").read_text() == "kept"
 
 
 def test_auto_copies_what_is_small_and_moves_what_is_not(shell: Shell):
@@ -205,9 +205,9 @@ def test_a_volume_that_the_command_leaves_has_its_contents_again(unwilling: Shel
     done = unwilling.run("docker volume rm data", **MOVE)
 
     assert done.returncode == 1
-    soon(lambda: (place / "file").exists())
+    until(lambda: (place / "file").exists())
     assert (place / "file").read_text() == "kept"
-    soon(lambda: not behind(unwilling))
+    until(lambda: not unwilling.behind())
     assert not list((unwilling.engine.data_root / "safedocker").glob("*"))
     assert "undone" in unwilling.run("safedocker backups", check=True).stdout
     assert unwilling.helpers() == []
@@ -217,22 +217,22 @@ def test_while_a_volume_is_moved_no_container_takes_it_for_an_empty_one(unwillin
     place = made(unwilling)
     (place / "file").write_text("kept")
     command = unwilling.begin("docker volume rm data", **MOVE, SLOW="3")
-    soon(lambda: bool(aside(unwilling)))
+    until(lambda: bool(aside(unwilling)))
 
     started = unwilling.run("docker run --rm -v data:/x busybox ls /x", real=True)
 
     assert started.returncode != 0
     assert "no such file" in started.stderr
     command.ended()
-    soon(lambda: (place / "file").exists())
+    until(lambda: (place / "file").exists())
 
 
 def test_what_stays_behind_may_be_killed_too(unwilling: Shell):
     place = made(unwilling)
     (place / "file").write_text("kept")
     command = unwilling.begin("docker volume rm data", **MOVE, SLOW="3")
-    soon(lambda: bool(behind(unwilling)))
-    for pid in behind(unwilling):
+    until(lambda: bool(unwilling.behind()))
+    for pid in unwilling.behind():
         os.kill(pid, signal.SIGKILL)
     command.ended()
     assert not place.exists()
@@ -241,20 +241,6 @@ def test_what_stays_behind_may_be_killed_too(unwilling: Shell):
 
     assert "did not remove data" in told.stderr
     assert (place / "file").read_text() == "kept"
-
-
-def behind(shell: Shell) -> list[int]:
-    """The processes that stay behind for this shell's commands."""
-    found = subprocess.run(
-        ["pgrep", "-f", "after-the-command"], capture_output=True, text=True, check=False
-    )
-    home = f"HOME={shell.home}\0".encode()
-    pids = []
-    for pid in map(int, found.stdout.split()):
-        with contextlib.suppress(OSError):  # it has just ended
-            if home in Path(f"/proc/{pid}/environ").read_bytes():
-                pids.append(pid)
-    return pids
 
 
 def test_a_moved_volume_may_come_back_beside_the_one_there_is_now(shell: Shell):
@@ -323,7 +309,7 @@ def test_killed_at_any_moment_the_contents_are_where_they_were_or_can_be_had_aga
         command = shell.begin("docker volume rm data", **MOVE)
         time.sleep(delay)
         command.send(signal.SIGKILL).ended()
-        soon(lambda: not behind(shell))
+        until(lambda: not shell.behind())
 
         shell.run("docker volume rm other", **MOVE)  # the next run puts right what was left
         if "data" not in shell.volumes():
