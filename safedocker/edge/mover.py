@@ -26,8 +26,12 @@ from safedocker.loss.facts import HELPER
 
 _LASTS = 900  # seconds after which a helper of ours ends by itself
 _TRIES = 6  # images that are tried
-# Images that people have for this kind of thing, tried after those that use the volume.
-_USUAL = ("busybox", "alpine", "debian", "ubuntu")
+# Images of Docker's own library that people have, tried after those that use the volume. No other:
+# the helper sees the engine's data directory as root.
+_USUAL = (
+    *("busybox", "alpine", "debian", "ubuntu", "postgres", "mariadb", "mysql", "redis", "valkey"),
+    *("nginx", "httpd", "node", "python", "golang", "memcached", "rabbitmq"),
+)
 
 # $1 is the verb, then for each volume: its name, its folder below ours, and what is told of it; to
 # move it aside, the inode that it must have.
@@ -178,25 +182,18 @@ class Mover:
         return ended.output.decode()
 
     def _candidates(self, images: Sequence[str]) -> list[str]:
-        """Images by id: those named, the usual ones, then any with a name, small ones first."""
+        """Images by id: those named, then the usual ones."""
         found = self._wire.json("GET", "/images/json", "list its images")
         named: dict[str, str] = {}
-        sizes: dict[str, int] = {}
         for one in map(answers.mapping, found):
             id_ = answers.text(one, "Id")
-            size = one.get("Size")
-            if HELPER in answers.texts(one, "Labels"):
-                continue
             tags = [str(tag) for tag in answers.sequence(one, "RepoTags")]
             named |= {id_: id_, **dict.fromkeys(tags, id_)}
             named |= {tag.removesuffix(":latest"): id_ for tag in tags}
-            if tags and tags != ["<none>:<none>"]:
-                sizes[id_] = size if isinstance(size, int) else 0
-        usual = [id_ for tag, id_ in named.items() if tag.partition(":")[0] in _USUAL]
         chosen = [named[image] for image in images if image in named]
-        return list(dict.fromkeys((*chosen, *usual, *sorted(sizes, key=sizes.__getitem__))))[
-            :_TRIES
-        ]
+        for usual in _USUAL:
+            chosen += [id_ for tag, id_ in named.items() if tag.partition(":")[0] == usual]
+        return list(dict.fromkeys(chosen))[:_TRIES]
 
     def _start(self, image: str, root: str) -> str:
         found = self._wire.json("GET", f"/images/{quote(image, safe=':')}/json", "inspect an image")

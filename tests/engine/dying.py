@@ -1,11 +1,12 @@
-"""A Python that runs the shim, or one of our own commands, and dies by -9 at the Nth step.
+"""A Python that runs the shim, or one of our own commands, and at the Nth step dies by -9, or has
+something done to the world: HARM, a line for sh.
 
-    python dying.py STEPS N shim ROOT docker SHIM REAL LOCALE words ...
-    python dying.py STEPS N own ROOT words ...
+    python dying.py STEPS N HARM shim ROOT docker SHIM REAL LOCALE words ...
+    python dying.py STEPS N HARM own ROOT words ...
 
 A step is whatever changes something outside the process: a file opened for writing, written,
 synced, renamed or removed, a folder, a request that asks the engine to do something, a program that
-is started, and the exec. It dies before the step; the steps come to STEPS, a line each.
+is started, and the exec. The harm is done before the step; the steps come to STEPS, a line each.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _ASKS = (b"POST ", b"PUT ", b"DELETE ")
 
 
-def watch(steps: int, last: int) -> None:
-    """Count from here on; die at the `last` step."""
+def watch(steps: int, last: int, harm: str) -> None:
+    """Count from here on; do the harm at the `last` step."""
     done = 0
     write, sync = os.write, os.fsync
 
@@ -31,7 +32,9 @@ def watch(steps: int, last: int) -> None:
         nonlocal done
         done += 1
         write(steps, f"{name}\n".encode(errors="replace"))
-        if done == last:
+        if done == last and harm:
+            os.system(harm)  # noqa: S605 - the test's own words
+        elif done == last:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def heard(event: str, told: tuple[object, ...]) -> None:
@@ -60,19 +63,19 @@ def watch(steps: int, last: int) -> None:
 
 def main() -> None:
     """Read the arguments, and be the program they name."""
-    _, told, last, program, root, *words = sys.argv
+    _, told, last, harm, program, root, *words = sys.argv
     steps = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     sys.path.append(root)
     if program == "shim":
         from safedocker import shim
 
-        watch(steps, int(last))
+        watch(steps, int(last), harm)
         shim.main(["-c", root, *words])
     else:
         from safedocker import cli
 
         sys.argv = ["safedocker", *words]
-        watch(steps, int(last))
+        watch(steps, int(last), harm)
         cli.main()
 
 

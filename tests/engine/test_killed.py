@@ -1,15 +1,17 @@
-"""Killed by -9 before any step it takes: either the command ran and all can be had again, or it did
-not run and all is where it was; and the next run says so and leaves nothing behind."""
+"""Killed by -9 before any step it takes, or the engine gone, the disk full, the store read-only:
+either the command ran and all can be had again, or it did not run and all is where it was; and the
+next run leaves nothing behind."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tests.engines import PrivateEngine
 
 WAYS = ("archive", "move")
 HOLDS = "every row\n"
+NOTHING: Mapping[str, str] = {}
 
 
 @dataclass
@@ -31,6 +34,7 @@ class Guarded:
     way: str
     told: Path
     environ: dict[str, Any] = field(default_factory=dict)
+    harm: str = ""  # what is done to the world; nothing: the process itself is killed
 
     def begin(self) -> str:
         """Make the container anew; return its volume's name."""
@@ -42,16 +46,19 @@ class Guarded:
         (Path(mount["Source"]) / "rows").write_text(HOLDS)
         return str(mount["Name"])
 
-    def dies(self, last: int, *words: str, own: bool = False) -> tuple[int, list[str]]:
-        """Run a command of the shim's, or of our `own`, until the step; return how it ended."""
+    def dies(
+        self, last: int, *words: str, own: bool = False, harmed: Mapping[str, str] = NOTHING
+    ) -> tuple[int, list[str], str]:
+        """Run a command of the shim's, or of our `own`, with the harm done at that step; return how
+        it ended, its steps until then, and what it said."""
         self.told.unlink(missing_ok=True)
         links = self.shell.home / ".engine-bin"
         shim = [str(self.shell.home / "shims" / "docker"), str(links / "docker"), "="]
         program = ["own", str(ROOT)] if own else ["shim", str(ROOT), "docker", *shim]
         driver = Path(__file__).with_name("dying.py")
         done = subprocess.run(
-            [sys.executable, driver, self.told, str(last), *program, *words],
-            env={**self.shell.environ, **self.environ},
+            [sys.executable, driver, self.told, str(last), self.harm, *program, *words],
+            env={**self.shell.environ, **self.environ, **harmed},
             cwd=self.shell.home,
             capture_output=True,
             text=True,
@@ -60,9 +67,9 @@ class Guarded:
             timeout=120,
         )
         steps = self.told.read_text().splitlines() if self.told.exists() else []
-        if done.returncode not in {0, -signal.SIGKILL}:
-            raise AssertionError(f"{words}: {done.returncode} {done.stderr}")
-        return done.returncode, steps
+        assert self.harm or done.returncode in {0, -signal.SIGKILL}, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        return done.returncode, steps[:last], done.stderr
 
     def put_right(self) -> str:
         """The next run of the shim, whatever for; return what it says."""
@@ -97,7 +104,7 @@ def check_removal(guarded: Guarded, every: int) -> list[str]:
     shell = guarded.shell
     for last in numbers(every):
         volume = guarded.begin()
-        code, steps = guarded.dies(last, "rm", "-fv", "app")
+        code, steps, _said = guarded.dies(last, "rm", "-fv", "app")
         at = f"step {last}: {steps[-1:]}"
         told = guarded.put_right()
         if volume in shell.volumes():
@@ -121,7 +128,7 @@ def check_undo(guarded: Guarded, every: int) -> list[str]:
         volume = guarded.begin()
         shell.run("docker rm -fv app", check=True, **guarded.environ)
         until(lambda: not shell.behind())
-        code, steps = guarded.dies(last, "undo", own=True)
+        code, steps, _said = guarded.dies(last, "undo", own=True)
         at = f"step {last}: {steps[-1:]}"
         if code:
             shell.run("safedocker undo", check=True)
@@ -131,6 +138,92 @@ def check_undo(guarded: Guarded, every: int) -> list[str]:
         if code == 0:
             return steps
     raise AssertionError("it never came to its end")
+
+
+@contextlib.contextmanager
+def engine_gone(guarded: Guarded) -> Iterator[dict[str, str]]:
+    """The engine can't be reached any more."""
+    listen = guarded.shell.home / "proxy.sock"
+    listen.unlink(missing_ok=True)
+    program = Path(__file__).with_name("proxy.py")
+    argv = [sys.executable, str(program), str(listen), str(guarded.shell.engine.socket)]
+    with subprocess.Popen(argv) as proxy:
+        until(listen.exists)
+        guarded.harm = f"kill -9 {proxy.pid}"
+        yield {"DOCKER_HOST": f"unix://{listen}"}
+        proxy.kill()
+
+
+@contextlib.contextmanager
+def disk_full(guarded: Guarded) -> Iterator[dict[str, str]]:
+    """Not a byte is left on the disk that the store is on."""
+    filler = guarded.shell.store.parent / "filler"
+    guarded.harm = f"dd if=/dev/zero of={filler} bs=64k 2>/dev/null"
+    yield {}
+    filler.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def read_only(guarded: Guarded) -> Iterator[dict[str, str]]:
+    """The disk that the store is on can't be written any more."""
+    disk = guarded.shell.store.parent
+    guarded.harm = f"mount -o remount,ro {disk}"
+    yield {}
+    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+
+
+HARMS = {"engine-gone": engine_gone, "disk-full": disk_full, "read-only": read_only}
+
+
+@pytest.fixture
+def small_disk(guarded: Guarded) -> Iterator[Guarded]:
+    """The store is on a disk of its own, of 80 MiB."""
+    disk = guarded.shell.store.parent
+    disk.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", disk], check=True)
+    yield guarded
+    subprocess.run(["umount", disk], check=True)
+
+
+def check_harm(guarded: Guarded, harm: str, every: int) -> int:
+    """Do one kind of harm at the steps of `docker rm -fv`; return how many there are."""
+    shell = guarded.shell
+    for last in numbers(every):
+        volume = guarded.begin()
+        with HARMS[harm](guarded) as harmed:
+            code, steps, said = guarded.dies(last, "rm", "-fv", "app", harmed=harmed)
+        at = f"step {last}: {steps[-1:]} {code} {said}"
+        ended = len(steps) < last
+        ran = volume not in shell.volumes()
+        told = guarded.put_right()
+        if ran:
+            assert not shell.ask("/containers/json"), at
+            shell.run("safedocker undo", check=True)
+        else:
+            assert code, at
+            assert said, "a run that ends without its command says why"
+            assert shell.running() == {"app"}, (at, told)
+        assert guarded.rows(volume) == HOLDS, at
+        assert (shell.partial(), shell.helpers()) == ([], []), at
+        assert not list((shell.engine.data_root / "safedocker").glob("*/*/_data")), at
+        shell.run(f"docker rm -fv app; docker volume rm {volume}", real=True)
+        if ended:
+            assert ran, at
+            return last
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.played
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("guarded", WAYS, indirect=True)
+def test_harm_at_every_single_step_of_a_removal(small_disk: Guarded, harm: str):
+    assert check_harm(small_disk, harm, 1) > 25
+
+
+@pytest.mark.parametrize("harm", HARMS)
+@pytest.mark.parametrize("guarded", ["move"], indirect=True)
+def test_harm_at_some_steps_of_a_removal(small_disk: Guarded, harm: str):
+    assert check_harm(small_disk, harm, 11)
 
 
 @pytest.mark.played
