@@ -322,8 +322,10 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
 def wish(plan: Plan, room: Room, protect: Protect | None = None) -> Wish:
     """How it is to be protected: as the policy would have it, unless another way was chosen."""
     from safedocker.backup.ways import Wish
+    from safedocker.policy.options import dump_up_to
 
-    return Wish(protect or room.policy.protect, room.policy.archive_up_to, ended=not plan.pauses)
+    way = protect or room.policy.protect
+    return Wish(way, room.policy.archive_up_to, not plan.pauses, dump_up_to(way))
 
 
 def _answered(

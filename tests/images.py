@@ -79,8 +79,9 @@ def furnish(tree: Path) -> None:
     (tree / "tmp").chmod(0o1777)
     (tree / "etc/passwd").write_text(
         "root:x:0:0:root:/root:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\n"
+        "mysql:x:998:998::/var/lib/mysql:/bin/sh\n"
     )
-    (tree / "etc/group").write_text("root:x:0:\npostgres:x:999:\n")
+    (tree / "etc/group").write_text("root:x:0:\npostgres:x:999:\nmysql:x:998:\n")
 
 
 # A third of the packages is for just-in-time compilation and Perl; server and psql need neither.
@@ -97,25 +98,44 @@ mkdir -p "$PGDATA"
 chown postgres:postgres "$PGDATA"
 chmod 700 "$PGDATA"
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
-    as_postgres initdb -D "$PGDATA" --auth=trust --encoding=UTF8 --locale=C >/dev/null
-    echo "host all all all trust" >>"$PGDATA/pg_hba.conf"
+    password=${POSTGRES_PASSWORD:-$(cat "${POSTGRES_PASSWORD_FILE:-/dev/null}")}
+    method=${password:+scram-sha-256}
+    echo "$password" >/run/first
+    chmod 644 /run/first
+    as_postgres initdb -D "$PGDATA" --auth="${method:-trust}" ${password:+--pwfile=/run/first} \
+        --username="${POSTGRES_USER:-postgres}" --encoding=UTF8 --locale=C >/dev/null
+    rm /run/first
+    echo "host all all all ${method:-trust}" >>"$PGDATA/pg_hba.conf"
 fi
 exec setpriv --reuid=postgres --regid=postgres --init-groups "$@"
 """
 
 
-def fill_postgres(tree: Path) -> None:
-    """PostgreSQL 15 with its client, dash and util-linux, and busybox for the rest."""
+def unpack_bookworm(tree: Path, wanted: tuple[str, ...], leaves_out: re.Pattern[str]) -> None:
+    """Packages of Debian 12 and what they depend on, with busybox, without what is not needed."""
     options = update_suite("bookworm")
-    wanted = ("postgresql-15", "dash", "util-linux", "busybox-static", "tzdata")
+    base = ("dash", "util-linux", "busybox-static", "tzdata")
     plan = call(
-        "apt-get", *options, "-y", "--no-install-recommends", "--print-uris", "install", *wanted
+        *("apt-get", *options, "-y", "--no-install-recommends", "--print-uris", "install"),
+        *(*wanted, *base),
     )
     closure = re.findall(r"^'\S+' ([^_\s]+)_\S+\.deb ", plan, re.MULTILINE)
-    kept = [name for name in closure if not POSTGRES_LEAVES_OUT.match(name)]
+    kept = [name for name in closure if not leaves_out.match(name)]
     debs = tree.with_name("debs")
     unpack(download("bookworm", kept, debs), tree)
     discard(debs)
+
+
+def write_entry(tree: Path, text: str) -> None:
+    entry = tree / "usr/bin/docker-entrypoint.sh"
+    entry.write_text(text)
+    entry.chmod(0o755)
+    call("ldconfig", "-r", tree)
+
+
+def fill_postgres(tree: Path) -> None:
+    """PostgreSQL 15 with its client, dash and util-linux, and busybox for the rest."""
+    unpack_bookworm(tree, ("postgresql-15",), POSTGRES_LEAVES_OUT)
     server = tree / "usr/lib/postgresql/15/lib"
     for surplus in (server / "bitcode", *server.glob("llvmjit*")):
         discard(surplus)
@@ -125,10 +145,54 @@ def fill_postgres(tree: Path) -> None:
         os.chown(tree / folder, 999, 999)
     discard(tree / "var/run")
     (tree / "var/run").symlink_to("/run")
-    entry = tree / "usr/bin/docker-entrypoint.sh"
-    entry.write_text(POSTGRES_ENTRY)
-    entry.chmod(0o755)
-    call("ldconfig", "-r", tree)
+    write_entry(tree, POSTGRES_ENTRY)
+
+
+MARIADB_LEAVES_OUT = re.compile(
+    r"libperl|perl|lib.*-perl|dpkg|debconf|openssl|tar|usrmerge|galera|rsync|socat|lsof|passwd|"
+    r"adduser|psmisc|libicu|procps|gawk|iproute2|init-system-helpers"
+)
+
+MARIADB_ENTRY = """#!/bin/sh
+# A new data folder gets its system tables and root's password. Then this becomes the database.
+set -eu
+[ "${1:-}" = mariadbd ] || exec "$@"
+mkdir -p /var/lib/mysql /run/mysqld
+chown mysql:mysql /var/lib/mysql /run/mysqld
+if [ ! -d /var/lib/mysql/mysql ]; then
+    mariadb-install-db --user=mysql --skip-test-db --auth-root-authentication-method=normal \\
+        >/dev/null
+    password=${MARIADB_ROOT_PASSWORD:-$(cat "${MARIADB_ROOT_PASSWORD_FILE:-/dev/null}")}
+    if [ -n "$password" ]; then
+        quoted=$(printf %s "$password" | sed "s/'/''/g")
+        mariadbd --user=mysql --bootstrap <<EOF
+FLUSH PRIVILEGES;
+ALTER USER root@localhost IDENTIFIED BY '$quoted';
+EOF
+    fi
+fi
+exec "$@" --user=mysql
+"""
+
+
+def fill_mariadb(tree: Path) -> None:
+    """MariaDB 10.11 with its client."""
+    unpack_bookworm(tree, ("mariadb-server-core", "mariadb-client"), MARIADB_LEAVES_OUT)
+    furnish(tree)
+    for folder in ("var/lib/mysql", "run/mysqld"):
+        (tree / folder).mkdir(parents=True, exist_ok=True)
+        os.chown(tree / folder, 998, 998)
+    discard(tree / "var/run")
+    (tree / "var/run").symlink_to("/run")
+    write_entry(tree, MARIADB_ENTRY)
+
+
+def fill_redis(tree: Path) -> None:
+    """Redis 7 with its client and its checking program."""
+    unpack_bookworm(tree, ("redis-server",), POSTGRES_LEAVES_OUT)
+    furnish(tree)
+    (tree / "data").mkdir(exist_ok=True)
+    write_entry(tree, '#!/bin/sh\ncd /data\nexec "$@"\n')
 
 
 IMAGES = {
@@ -147,6 +211,27 @@ IMAGES = {
             "StopSignal": "SIGINT",
             "Entrypoint": ["docker-entrypoint.sh"],
             "Cmd": ["postgres", "-c", "listen_addresses=*"],
+        },
+    ),
+    "mariadb:10.11": Image(
+        fill_mariadb,
+        {
+            "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Volumes": {"/var/lib/mysql": {}},
+            "ExposedPorts": {"3306/tcp": {}},
+            "Entrypoint": ["docker-entrypoint.sh"],
+            "Cmd": ["mariadbd"],
+        },
+    ),
+    "redis:7": Image(
+        fill_redis,
+        {
+            "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Volumes": {"/data": {}},
+            "ExposedPorts": {"6379/tcp": {}},
+            "WorkingDir": "/data",
+            "Entrypoint": ["docker-entrypoint.sh"],
+            "Cmd": ["redis-server", "--protected-mode", "no"],
         },
     ),
 }

@@ -20,6 +20,7 @@ from safedocker.loss.plan import Kind
 
 VERSION = 3
 _ON_ENGINE = 3  # holds what was moved aside on its engine
+_DUMPS = 3  # holds a dump, or tells why there is none
 _RECORDS = 2
 FIRST = 1  # the version of those that hold volumes alone, and name their engine
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
@@ -35,6 +36,7 @@ class Consistency(enum.Enum):
     PAUSED = "paused"
     LIVE = "live"
     RECORD = "record"
+    DUMPED = "dumped"
     DEFINITION = "definition"
 
     @property
@@ -48,6 +50,7 @@ _SENTENCES = {
     Consistency.COLD_KILLED: "cold, but a container had to be killed: as after a power cut",
     Consistency.PAUSED: "paused: nothing was written meanwhile; as after a power cut",
     Consistency.RECORD: "whole: it can be read in one piece",
+    Consistency.DUMPED: "dumped: by the database's own program while it ran",
     Consistency.LIVE: "live: a container kept running with it, the copy may be torn",
     Consistency.DEFINITION: "definition only: the data lies elsewhere and is not removed",
 }
@@ -95,6 +98,23 @@ class Stored:
 
 
 @dataclass(frozen=True)
+class Dump:
+    """What a database wrote of itself while it ran, beside the copy of its volume. It holds all of
+    the server's databases, not only what lies in that volume."""
+
+    file: Stored
+    bytes: int  # of the dump itself
+    sha256: str  # of the dump itself
+    database: str  # a row of dumps.DATABASES
+    version: str  # of the server
+    tool: str  # that wrote it, as it calls itself
+    container: str
+    image: str
+    holds: tuple[str, ...]  # the names of the databases
+    proof: str  # how it is known to be whole, a sentence
+
+
+@dataclass(frozen=True)
 class Part:
     """One thing in a backup: a volume, or what is kept as a record. `inventory` is None for a
     record; both it and `file` where only a volume's definition is kept."""
@@ -115,6 +135,8 @@ class Part:
     not_kept: tuple[str, ...]
     aside: Place | None = None  # where it stands on its engine, when it was moved and not copied
     size: int | None = None  # bytes, as counted before it was moved; None: not known, or a copy
+    dumps: tuple[Dump, ...] = ()
+    no_dump: str = ""  # why a database that ran with it has none
 
 
 @dataclass(frozen=True)
@@ -161,7 +183,9 @@ class Backup:
     @property
     def stored_bytes(self) -> int:
         """What the parts take in the store."""
-        return sum(part.file.bytes for part in self.parts if part.file)
+        files = [part.file for part in self.parts if part.file]
+        files += [dump.file for part in self.parts for dump in part.dumps]
+        return sum(file.bytes for file in files)
 
     @property
     def data_bytes(self) -> int:
@@ -196,6 +220,8 @@ class Backup:
         known = {Consistency.PAUSED, Consistency.RECORD}.isdisjoint(
             part.consistency for part in self.parts
         )
+        if any(part.dumps or part.no_dump for part in self.parts):
+            return _DUMPS
         return FIRST if self.engine and only_volumes and known else _RECORDS
 
 
@@ -290,6 +316,23 @@ def _part(one: _Object) -> Part:
         not_kept=one.texts("not_kept"),
         aside=None if aside is None else _place(aside),
         size=one.maybe_integer("size"),
+        dumps=tuple(map(_dump, one.maybe_objects("dumps"))),
+        no_dump=one.text("no_dump") if one.has("no_dump") else "",
+    )
+
+
+def _dump(one: _Object) -> Dump:
+    return Dump(
+        file=_stored(one.object("file")),
+        bytes=one.integer("bytes"),
+        sha256=one.text("sha256"),
+        database=one.text("database"),
+        version=one.text("version"),
+        tool=one.text("tool"),
+        container=one.text("container"),
+        image=one.text("image"),
+        holds=one.texts("holds"),
+        proof=one.text("proof"),
     )
 
 
@@ -372,6 +415,9 @@ class _Object:
         if not isinstance(value, bool):
             raise self._wrong(key, "true or false")
         return value
+
+    def maybe_objects(self, key: str) -> tuple[_Object, ...]:
+        return self.objects(key) if self.has(key) else ()
 
     def maybe_flag(self, key: str) -> bool:
         return self.has(key) and self.flag(key)

@@ -12,11 +12,12 @@ import enum
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import zstandard
 
 import safedocker
-from safedocker.backup import layers, records, stillness, ways
+from safedocker.backup import dumping, layers, records, stillness, ways
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -42,6 +43,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 class Stage(enum.Enum):
     """What goes on, for a progress bar."""
 
+    DUMP = "dumping"
     STOP = "stopping containers"
     COPY = "copying"
     CHECK = "reading back"
@@ -211,6 +213,9 @@ class _Taking:
     def _fill(
         self, draft: Draft, containers: Iterable[Container], stopping: tuple[StoppedContainer, ...]
     ) -> Backup:
+        dumps = partial(self._copied, stage=Stage.DUMP)
+        up_to = self._wish.dump_up_to
+        dumped = dumping.take(self._volumes, containers, self._places.engine, draft, up_to, dumps)
         stopped = self._stop(draft, stopping)
         before = self._cold_volumes()
         kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
@@ -242,12 +247,15 @@ class _Taking:
             argv=self._occasion.argv,
             cwd=self._occasion.cwd,
             caller=self._occasion.caller,
-            engine=_origin(self._places.engine),
+            engine=origin(self._places.engine),
             form=self._occasion.form,
             project=self._occasion.project,
             stopped=stopping,
             parts=tuple(
-                _part(loss, before[loss.name], way, one, containers, stopped, checks[loss.name])
+                _part(
+                    *(loss, before[loss.name], way, one, containers, stopped),
+                    *(checks[loss.name], dumped[loss.name]),
+                )
                 for loss, way, one in kept
             )
             + tuple(whole)
@@ -269,12 +277,12 @@ class _Taking:
         paused = self._engine.pause(tuple(one.id for one in stopping if one.paused))
         return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
-    def _copied(self, loss: Loss) -> ways.Meter:
+    def _copied(self, loss: Loss, stage: Stage = Stage.COPY) -> ways.Meter:
         def copied(done: int) -> None:
             free = self._store.free_bytes()
             if free is not None and free < self._reserve:
                 raise OSError(errno.ENOSPC, "no room is left")
-            self._progress(Stage.COPY, loss.name, done, loss.size)
+            self._progress(stage, loss.name, done, loss.size if stage is Stage.COPY else None)
 
         return copied
 
@@ -376,7 +384,8 @@ class _Taking:
         return ""
 
 
-def _origin(engine: Engine | None) -> Origin | None:
+def origin(engine: Engine | None) -> Origin | None:
+    """The engine, as a manifest names it."""
     if engine is None:
         return None
     identity = engine.identity
@@ -391,6 +400,7 @@ def _part(
     containers: Iterable[Container],
     stopped: tuple[Stopped, ...],
     check: CrossCheck,
+    dumped: dumping.Taken,
 ) -> Part:
     consistency, reached = stillness.consistency(loss, containers, stopped, kept)
     if kept.file is None and kept.place is None:
@@ -417,6 +427,8 @@ def _part(
         not_kept=way.not_kept,
         aside=kept.place,
         size=loss.size if kept.place else None,
+        dumps=dumped.dumps,
+        no_dump=dumped.why_none,
     )
 
 

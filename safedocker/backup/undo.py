@@ -77,7 +77,7 @@ def undo(
     not compare equal. The backup stays in every case.
     """
     if not any_engine and engine is not None:
-        _check_engine(backup, engine.identity)
+        check_engine(backup, engine.identity)
     parts = _select(backup, only)
     names = _names(backup, parts, dict(rename or {}))
     places = Places(engine, contexts)
@@ -194,7 +194,8 @@ def _save(
     return keep(replaced, Calm(), engine, store, occasion, progress, now, reserve)
 
 
-def _check_engine(backup: Backup, here: EngineIdentity) -> None:
+def check_engine(backup: Backup, here: EngineIdentity) -> None:
+    """Raise SafedockerError when a backup comes from another engine than this."""
     there = backup.engine
     if there is None:
         return
@@ -241,6 +242,12 @@ def _check_part(backup: Backup, part: Part, store: FolderStore, progress: Progre
         raise ways.unknown(part.way)
     if part.kind.is_volume:
         ways.by_name(part.way)
+    if part.way == ways.DUMP_ONLY:
+        raise SafedockerError(
+            f"the backup {backup.id} holds a dump of {part.content} alone, which no volume is made "
+            "of: nothing was changed",
+            f"feed it into a server: safedocker undo {backup.id} --dump-into CONTAINER",
+        )
     if part.file is None:
         return
     pieces = store.open(backup.id, part.file.name)

@@ -43,6 +43,16 @@ class Stopped(Protocol):
     def paused(self) -> bool: ...
 
 
+class Execution(Protocol):
+    """A program that runs in a container: iterate over its stdout, then it has ended."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+    @property
+    def exit_code(self) -> int: ...
+    @property
+    def said(self) -> str: ...
+
+
 class Engine(Protocol):
     """What the backup needs of an engine; edge/engine.py has it. Each raises NoEngine."""
 
@@ -70,6 +80,15 @@ class Engine(Protocol):
         /,
     ) -> tuple[str, tuple[str, ...]]: ...
     def create_config(self, record: bytes, /) -> None: ...
+    def execute(
+        self,
+        container: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        stdin: Iterable[bytes] | None,
+        silence: float,
+        /,
+    ) -> AbstractContextManager[Execution]: ...
     def stop(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
     def pause(self, ids: tuple[str, ...], /) -> tuple[Stopped, ...]: ...
     def start(self, ids: tuple[str, ...], /) -> None: ...
@@ -89,11 +108,13 @@ class Kept:
 @dataclass(frozen=True)
 class Wish:
     """What decides between the ways that fit: what was asked for, up to how many bytes `auto`
-    archives, and whether whoever may write has ended (what is only paused goes on writing)."""
+    archives, and whether whoever may write has ended (what is only paused goes on writing); and up
+    to how many bytes of a volume the database that runs with it is dumped besides, None for all."""
 
     protect: Protect = Protect.ARCHIVE
     archive_up_to: int = 0
     ended: bool = True
+    dump_up_to: int | None = 0
 
 
 @dataclass(frozen=True)
@@ -325,7 +346,24 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
             yield piece
 
 
+def _put_back_dump(
+    _engine: Engine, volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
+) -> None:
+    raise SafedockerError(
+        f"of the volume {volume} there is a dump alone", "feed it into a server: --dump-into"
+    )
+
+
+DUMP_ONLY = "dump"  # a database that was fed another dump: only its dump was kept
+
 WAYS = (
+    Way(
+        DUMP_ONLY,
+        lambda _loss, _wish: False,  # beside a copy, never instead of one: dumping.py
+        _take_definition,
+        _put_back_dump,
+        (),
+    ),
     Way(
         "definition",
         lambda loss, _wish: loss.holds is Holds.ELSEWHERE,

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +14,7 @@ import click
 from safedocker import handover
 from safedocker.cli.opened import command_of, engine_of, find_backup, open_store
 from safedocker.edge import process, terminal, wording, wording_backup
+from safedocker.errors import SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
 @click.option(
     "--overwrite", is_flag=True, help="Replace what the volumes hold now, after a backup of that."
 )
+@click.option(
+    "--dump-into",
+    "into",
+    metavar="CONTAINER",
+    help="Feed the dump of a database into the server that runs there; no volume is touched.",
+)
 @click.option("-H", "--host", metavar="HOST", help="The engine to put it on, as docker takes it.")
 @click.option("-c", "--context", metavar="NAME", help="The same, by the name of a Docker context.")
 @click.option("--any-engine", is_flag=True, help="Also onto an engine that it does not come from.")
@@ -40,6 +47,7 @@ def undo(
     only: tuple[str, ...],
     renamed: tuple[str, ...],
     overwrite: bool,
+    into: str | None,
     host: str | None,
     context: str | None,
     any_engine: bool,
@@ -48,6 +56,10 @@ def undo(
 
     It goes to the engine it comes from. A volume that holds other data now is left alone unless
     --overwrite or --as says what to do. Everything is compared after it was written.
+
+    With --dump-into what a database wrote of itself, before it was stopped for the backup, goes
+    into a running server of its kind: another version, another disk. Databases of the same names
+    that hold something are left alone unless --overwrite is said; then they are dumped first.
     """
     from safedocker.backup.undo import undo as put_back
     from safedocker.edge.contexts import Contexts
@@ -61,6 +73,12 @@ def undo(
     options = {"host": host, "context": context}
     given = {key: value for key, value in options.items() if value is not None}
     who = decide.caller(os.environ, screen.can_ask, process.parent_command())
+    if into is not None:
+        if rename:
+            raise click.UsageError("--as is for volumes: a dump keeps its databases' names")
+        for line in _feed(backup, names, into, given, any_engine, overwrite, who.text):
+            terminal.say(line)
+        return
     with (
         process.EndingSignals(),
         engine_of(backup, given, any_engine) as engine,
@@ -89,6 +107,41 @@ def undo(
         backup, restored, command_of(backup), here=_is_here(backup.cwd)
     ):
         terminal.say(line)
+
+
+def _feed(
+    backup: Backup,
+    only: tuple[str, ...],
+    into: str,
+    given: dict[str, str],
+    any_engine: bool,
+    overwrite: bool,
+    caller: str,
+) -> Iterator[str]:
+    from safedocker.backup.feeding import feed
+    from safedocker.backup.take import Occasion
+    from safedocker.backup.undo import check_engine
+
+    occasion = Occasion(
+        tuple(sys.argv), process.working_directory(), caller, "undo", backup.project
+    )
+    with (
+        process.EndingSignals(),
+        engine_of(backup, given, any_engine) as engine,
+        terminal.Terminal().progress() as progress,
+    ):
+        if engine is None:
+            raise SafedockerError(f"the backup {backup.id} holds no dump of a database")
+        if not any_engine:
+            check_engine(backup, engine.identity)
+        fed = feed(
+            *(backup, only, into, engine, open_store()),
+            overwrite=overwrite,
+            occasion=occasion,
+            progress=progress,
+            now=datetime.datetime.now(datetime.UTC),
+        )
+    yield from wording_backup.fed(backup, fed)
 
 
 def _full_name(backup: Backup, given: str) -> str:

@@ -25,6 +25,7 @@ from safedocker.edge.container import (
     load_layer,
     read_layer,
 )
+from safedocker.edge.execution import Execution, execute
 from safedocker.edge.host import Host
 from safedocker.edge.ids import find_remap, of_containers
 from safedocker.edge.layer import look_into_layer
@@ -391,6 +392,19 @@ class Engine:
     def sweep(self) -> tuple[str, ...]:
         """Remove helpers of processes that are gone; return the containers' names."""
         return self._porter.sweep()
+
+    # inside running containers
+
+    def execute(
+        self,
+        container: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        stdin: Iterable[bytes] | None,
+        silence: float,
+    ) -> contextlib.AbstractContextManager[Execution]:
+        """As execution.execute."""
+        return execute(self._wire, container, argv, env, stdin, silence)
 
     # stopping and starting
 

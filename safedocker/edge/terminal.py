@@ -124,6 +124,8 @@ class Terminal:
             f"backed up {held}, {Bytes(backup.copied_bytes)}, verified at {at:%H:%M:%S}; "
             f"to undo: {wording.own_command()} undo {backup.id}"
         )
+        for line in wording_backup.beside(backup):
+            self.note(line)
 
     def moved(self, backup: Backup) -> None:
         """Say what stands aside on the engine now, and how it is undone."""

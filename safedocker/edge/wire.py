@@ -15,6 +15,7 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -216,6 +217,43 @@ class Wire:
         answer = self._ask("GET", path, params, timeout=timeout, stream=True)
         with contextlib.closing(self._accepted(answer, what, kind)):
             yield self._pieces(answer, size)
+
+    @contextlib.contextmanager
+    def upgraded(
+        self, path: str, what: str, body: Mapping[str, Any], *, kind: type[SafedockerError]
+    ) -> Iterator[tuple[socket.socket, bytes]]:
+        """Give the bare connection that a POST becomes, and what came on it already.
+
+        Only where whoever answers is no engine, or one behind a proxy that knows no upgrade, is
+        `kind` raised besides what `call` raises.
+        """
+        headers = {"Connection": "Upgrade", "Upgrade": "tcp"}
+        answer = self._ask(
+            "POST", path, None, timeout=None, json=body, headers=headers, stream=True
+        )
+        with contextlib.closing(self._accepted(answer, what, kind)):
+            if answer.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+                raise kind(
+                    f"what answers at {self._address.host} keeps no connection open", self._hint()
+                )
+            # The SDK does the same. What came with the headers is in the reader before the socket.
+            reader: Any = answer.raw._fp
+            bare: socket.socket = reader.fp.raw._sock
+            bare.setblocking(False)
+            yield bare, reader.fp.read1() or b""
+
+    def silent(self, seconds: float) -> NoEngine:
+        """The fault of an engine that says nothing more."""
+        return NoEngine(
+            f"the engine at {self._address.host} said nothing for {seconds:.0f} s", self._hint()
+        )
+
+    def cut(self, error: OSError) -> NoEngine:
+        """The fault of a connection that broke."""
+        return NoEngine(
+            f"the engine at {self._address.host} stopped sending in the middle{_reason(error)}",
+            self._hint(),
+        )
 
     def _pieces(self, answer: requests.Response, size: int) -> Iterator[bytes]:
         parts: list[bytes] = []

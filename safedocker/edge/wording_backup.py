@@ -16,7 +16,8 @@ from safedocker.loss.facts import Bytes
 from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
-    from safedocker.backup.manifest import Backup, Part
+    from safedocker.backup.feeding import Fed
+    from safedocker.backup.manifest import Backup, Dump, Part
     from safedocker.backup.store import Abandoned
     from safedocker.backup.undo import Restored
     from safedocker.backup.ways import Offer
@@ -85,7 +86,46 @@ def part_facts(part: Part) -> list[tuple[str, str]]:
         size = "of unknown size" if part.size is None else f"{Bytes(part.size)}"
         told.append(("stands", f"{part.aside.path} on the engine's host, {size}"))
     told.append(("not kept", ", ".join(part.not_kept) or "nothing"))
+    for dump in part.dumps:
+        told += _dump_facts(dump)
+    if part.no_dump:
+        told.append(("no dump", part.no_dump))
     return told
+
+
+def _dump_facts(dump: Dump) -> list[tuple[str, str]]:
+    from safedocker.backup.manifest import Consistency
+
+    held = ", ".join(dump.holds) or "no database"
+    return [
+        ("dump", f"{dump.database} {dump.version} in {dump.container} ({dump.image}): {held}"),
+        ("consistency", Consistency.DUMPED.sentence + f" ({dump.tool})"),
+        ("proven by", f"{dump.proof}; {dump.bytes} bytes, read back and compared"),
+        ("file", f"{dump.file.name}, {dump.file.bytes} bytes, {dump.file.sha256}"),
+    ]
+
+
+def beside(backup: Backup) -> Iterator[str]:
+    """What to say of dumps after a backup: which there are, and why there are none."""
+    for part in backup.parts:
+        for dump in part.dumps:
+            yield f"dumped besides: {dump.database} {dump.version} in {dump.container}"
+        if part.no_dump:
+            yield f"no dump besides the copy, which is whole: {part.no_dump}"
+
+
+def fed(backup: Backup, done: Fed) -> Iterator[str]:
+    """What a dump was fed into, and how it compares."""
+    dump = done.dump
+    yield (
+        f"fed the dump of {dump.database} {dump.version} from {backup.id} into {done.container}: "
+        f"{', '.join(done.names) or 'it holds no database'}"
+    )
+    yield f"compared: {done.compared}"
+    if dump.database in {"PostgreSQL", "MariaDB"}:
+        yield "users and passwords are those of the dump now"
+    if done.saved:
+        yield f"what was replaced is dumped in the backup {done.saved.id}"
 
 
 def _record_facts(part: Part) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import assert_never
 
 from safedocker.loss.facts import Bytes
 from safedocker.loss.plan import Protect
@@ -75,6 +76,24 @@ class Policy:
 # Above it what a container holds outside its volumes, logs, caches and temporary places, or in an
 # anonymous volume that --rm declared disposable, is worth a question.
 HEAVY = Bytes(50_000_000)
+
+# A dump keeps the command waiting: with `protect = auto` a running database is dumped where the
+# volume holds at most this much. Seen: 585 MB of PostgreSQL in 4 s on two cores.
+DUMP_UP_TO = Bytes(1_000_000_000)
+
+
+def dump_up_to(protect: Protect) -> int | None:
+    """The bytes of a volume up to which a database that runs with it is dumped; None: all."""
+    match protect:
+        case Protect.AUTO:
+            return DUMP_UP_TO
+        case Protect.DUMP:
+            return None
+        case Protect.MOVE | Protect.ARCHIVE:
+            return 0
+        case _:
+            return assert_never(protect)
+
 
 # Variables that say "nobody reads this terminal": set by the systems named, to any non-empty value.
 CI_VARIABLES = (
