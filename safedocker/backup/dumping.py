@@ -121,6 +121,8 @@ def _take(
             if server.volume != loss.name:
                 raise NoAnswer(f"it keeps its data elsewhere, in {server.data}", never=True)
         except NoAnswer as fault:
+            if fault.never and loss.content in {"", "files"}:
+                continue  # only the image's name spoke for it
             reasons.append(f"{row.name} in {one.name}: {fault.message}")
             continue
         return Taken((dump(server, engine, draft, stem, meter),))

@@ -90,7 +90,7 @@ def execute(
     id_ = answers.text(answers.mapping(made.json()), "Id")
     start = {"Detach": False, "Tty": False}
     with wire.upgraded(f"/exec/{id_}/start", what, start, kind=NoBackup) as (bare, first):
-        pieces = _exchanged(wire, bare, first, iter(stdin or ()), silence)
+        pieces = _exchanged(wire, bare, first, filter(None, stdin or ()), silence)
         yield Execution(wire, id_, _frames(pieces))
 
 
@@ -112,7 +112,7 @@ def _exchanged(
                 with contextlib.suppress(*_AGAIN):
                     sending = sending[bare.send(sending) :]
                 if not sending:
-                    sending = memoryview(next(filter(None, stdin), b""))
+                    sending = memoryview(next(stdin, b""))
             if not (readable or pending):
                 continue
             piece = bare.recv(_PIECE)

@@ -240,7 +240,10 @@ class Wire:
             reader: Any = answer.raw._fp
             bare: socket.socket = reader.fp.raw._sock
             bare.setblocking(False)
-            yield bare, reader.fp.read1() or b""
+            first = b""
+            with contextlib.suppress(ssl.SSLWantReadError):  # nothing was in the reader
+                first = reader.fp.read1() or b""
+            yield bare, first
 
     def silent(self, seconds: float) -> NoEngine:
         """The fault of an engine that says nothing more."""
