@@ -269,6 +269,6 @@ def _failed(server: Server, reason: str) -> NoBackup:
     name = server.container.name
     return NoBackup(
         f"the dump of {server.row.name} in {name} failed: {reason}: nothing was removed",
-        f"see what it says: docker logs {name}; or stop it, which leaves the cold copy alone to be "
-        f"taken: docker stop {name}",
+        f"see what it says: docker logs {name}; or go without a dump, with the copy of its files "
+        "alone: SAFEDOCKER_PROTECT=archive",
     )

@@ -209,6 +209,8 @@ def test_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell, n
     assert b"s3cret" not in (shell.store / shell.backups()[-1] / "manifest.json").read_bytes()
 
     fresh = Server(shell, case, "fresh")  # not ready yet: it is waited for
+    if case is POSTGRES:
+        check_a_refused_line(shell, fresh)
     with CommandLines() as lines:
         fed = shell.run("safedocker undo --dump-into fresh", check=True)
     assert not [line for line in lines.seen if SECRET.encode() in line]
@@ -228,6 +230,18 @@ def test_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell, n
     assert "a dump of" in refused.stderr
     assert fresh.told() == before
     assert shell.partial() == shell.helpers() == []
+
+
+def check_a_refused_line(shell: Shell, fresh: Server) -> None:
+    """The database is there, and holds no table; but a table's name is taken in it."""
+    fresh.ready().ask('postgres|create database "the shop\'s"')
+    fresh.ask("the shop's|create domain orders as int")
+    fed = shell.run("safedocker undo --dump-into fresh")
+    assert fed.returncode == 1
+    assert 'type "orders" already exists' in fed.stderr
+    assert "it holds a part of it now" in fed.stderr
+    fresh.ask("the shop's|drop domain orders")
+    fresh.ask("postgres|drop table here")
 
 
 BROKEN = {
