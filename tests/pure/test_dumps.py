@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -170,15 +171,21 @@ def test_a_big_volume_waits_for_no_dump_and_the_manifest_says_so() -> None:
     mount = Mount("volume", "db", "", "/data", None)
     one = Container("1", "db-1", "postgres:15", True, {}, (mount,), "running")
     loss = Loss(Kind.NAMED_VOLUME, "db", None, "", size=2000, content="PostgreSQL 15")
-    nobody: object = None  # neither the engine nor the store is asked
+
+    def take(loss: Loss, containers: list[Container], up_to: int | None) -> dumping.Taken:
+        """Neither the engine nor the store is asked."""
+        nobody: Any = object()
+        return dumping.take([loss], containers, nobody, nobody, up_to, lambda _loss: print)["db"]
+
     for big in (loss, replace(loss, size=None)):
-        taken = dumping.take(big, [one], nobody, nobody, "volume-1", 1000, print)  # type: ignore[arg-type]
+        taken = take(big, [one], 1000)
         assert not taken.dumps
         assert taken.why_none.startswith("PostgreSQL in db-1: the volume is")
     idle = replace(one, running=False, state="exited")
     for containers in ([idle], [replace(one, mounts=())], []):
-        taken = dumping.take(loss, containers, nobody, nobody, "volume-1", None, print)  # type: ignore[arg-type]
+        taken = take(loss, containers, None)
         assert taken == dumping.Taken()
+    assert take(loss, [one], 0) == dumping.Taken(), "none was wanted"
 
 
 def test_a_manifest_with_a_dump_is_of_version_3_and_older_ones_are_read() -> None:
