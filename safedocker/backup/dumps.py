@@ -88,7 +88,10 @@ class Database:
     adapt: Callable[[Iterable[bytes], frozenset[str], frozenset[str]], Iterable[bytes]] = (
         lambda pieces, _roles, _databases: pieces
     )
-    ignored: re.Pattern[bytes] | None = None  # lines that two dumps of the same data differ in
+    # Lines that two dumps of the same data differ in, each with the newline before it. What makes
+    # the next database stands at the end of a part.
+    ignored: re.Pattern[bytes] | None = None
+    upgrade: str = ""  # what to run in a server of a later version
     own: frozenset[str] = frozenset()  # databases of the server itself
 
     def argv(self, step: str, *words: str) -> tuple[str, ...]:
@@ -441,7 +444,10 @@ DATABASES = (
         _SQL_PROOF,
         section=re.compile(rb"\n\\connect ([^\n]+)(?=\n)"),
         adapt=_adapt_postgres,
-        ignored=re.compile(rb"\n(?:--|\\restrict|\\unrestrict|SET )[^\n]*"),
+        ignored=re.compile(
+            rb"\n(?:(?=\n|\Z)|(?:--|\\restrict|\\unrestrict|SET |SELECT pg_catalog\.set_config|"
+            rb"(?:CREATE|ALTER) DATABASE )[^\n]*)"
+        ),
         own=frozenset({"template1"}),
     ),
     Database(
@@ -456,8 +462,9 @@ DATABASES = (
         _whole_mariadb,
         _SQL_PROOF,
         section=re.compile(rb"\n-- Current Database: ([^\n]+)(?=\n)"),
-        ignored=re.compile(rb"\n(?:--|/\*M?!999999|/\*!\d+ SET |SET )[^\n]*"),
+        ignored=re.compile(rb"\n(?:(?=\n|\Z)|(?:--|/\*M?!999999|/\*!\d+ SET |SET )[^\n]*)"),
         own=frozenset({"mysql", "sys"}),
+        upgrade="mariadb-upgrade",
     ),
     Database(
         "Redis",  # and Valkey

@@ -36,9 +36,9 @@ class Fed:
 
     dump: Dump
     container: str
-    names: tuple[str, ...]
     compared: str
     saved: Backup | None
+    upgrade: str  # a program to be run in a server of a later version; "" for none
 
 
 def feed(
@@ -66,11 +66,13 @@ def feed(
     with store.hold(backup.id):
         _check(backup, made, store)
         server = _wait(row, container, engine)
-        if _major(server.version) < _major(made.version):
+        if _major(server.version) < _major(made.version) or (
+            ("MariaDB" in server.version) != ("MariaDB" in made.version)  # MySQL is of its row too
+        ):
             raise SafedockerError(
                 f"the dump is of {row.name} {made.version}, and {container.name} runs "
                 f"{server.version}: nothing was changed",
-                "feed it into a server of that version or a later one",
+                "feed it into a server of that kind, of that version or a later one",
             )
         there = _in_the_way(made, server)
         saved = None
@@ -91,7 +93,8 @@ def feed(
             kept = f"; what was there is in the backup {saved.id}" if saved else ""
             fault.hint = f"{fault.hint}{kept}".removeprefix("; ")
             raise
-    return Fed(made, container.name, made.holds, compared, saved)
+    later = _major(server.version) != _major(made.version)
+    return Fed(made, container.name, compared, saved, row.upgrade if later else "")
 
 
 def _choose(backup: Backup, only: Sequence[str]) -> Dump:

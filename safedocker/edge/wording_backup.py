@@ -119,11 +119,13 @@ def fed(backup: Backup, done: Fed) -> Iterator[str]:
     dump = done.dump
     yield (
         f"fed the dump of {dump.database} {dump.version} from {backup.id} into {done.container}: "
-        f"{', '.join(done.names) or 'it holds no database'}"
+        f"{', '.join(dump.holds) or 'it holds no database'}"
     )
     yield f"compared: {done.compared}"
     if dump.database in {"PostgreSQL", "MariaDB"}:
         yield "users and passwords are those of the dump now"
+    if done.upgrade:
+        yield f"the server is a later version: docker exec {done.container} {done.upgrade}"
     if done.saved:
         yield f"what was replaced is dumped in the backup {done.saved.id}"
 

@@ -169,6 +169,11 @@ class CommandLines:
                     except OSError:
                         continue
 
+    def tell(self, secret: str) -> list[bytes]:
+        """Those that tell a secret; what the container of Redis tells of itself is not ours."""
+        own = b"redis-server\0--port\x007777\0"
+        return [line for line in self.seen if secret.encode() in line and own not in line]
+
     def __enter__(self) -> Self:
         self._thread.start()
         return self
@@ -187,7 +192,7 @@ def test_every_row_is_tested_here() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell, name):
+def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell, name):
     case = CASES[name]
     server = Server(shell, case, "db").ready().filled()
     before = server.told()
@@ -195,7 +200,7 @@ def test_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell, n
         done = shell.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
     assert f"dumped besides: {name}" in done.stderr
     assert any(case.program.encode() in line for line in lines.seen), "the dump was seen"
-    assert not [line for line in lines.seen if SECRET.encode() in line]
+    assert not lines.tell(SECRET)
     assert shell.volumes() == shell.running() == set()
     (part,) = manifest(shell)["parts"]
     assert part["file"], "a cold copy besides"
@@ -211,9 +216,12 @@ def test_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell, n
     fresh = Server(shell, case, "fresh")  # not ready yet: it is waited for
     if case is POSTGRES:
         check_a_refused_line(shell, fresh)
+    if case is not REDIS:
+        for other in ("aaa", "zzz"):  # what else is there is no difference
+            fresh.ready().ask(f"{case.told[-1].partition('|')[0]}|create database {other}")
     with CommandLines() as lines:
         fed = shell.run("safedocker undo --dump-into fresh", check=True)
-    assert not [line for line in lines.seen if SECRET.encode() in line]
+    assert not lines.tell(SECRET)
     assert "compared: another dump of it is the same" in fed.stdout or "2002 keys" in fed.stdout
     assert fresh.told() == before
 
