@@ -19,6 +19,7 @@ from safedocker.loss.facts import HELPER, Bytes, Container
 from safedocker.loss.plan import Loss
 
 _PATIENCE = 20.0  # seconds a database may take to answer a question
+_SILENT = dict.fromkeys((126, 127), "its container has no sh")
 _SILENCE = 120.0  # seconds a dump may stand still
 
 
@@ -142,8 +143,8 @@ def probe(row: Database, container: Container, engine: Engine) -> Server:
         raise NoAnswer(fault.message, never=False) from fault
     if ran.exit_code:
         raise NoAnswer(
-            last_words(ran.said) or f"sh ended with {ran.exit_code}",
-            never=ran.exit_code in {dumps.NEVER, 126, 127},  # 126, 127: there is no sh
+            last_words(ran.said) or _SILENT.get(ran.exit_code, f"it ended with {ran.exit_code}"),
+            never=ran.exit_code in {dumps.NEVER, *_SILENT},
         )
     told: dict[str, list[str]] = {}
     for line in said.splitlines():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, Self
 import pytest
 
 from safedocker.backup.dumps import DATABASES
-from tests.engine.conftest import Shell
+from tests.engine.conftest import Running, Shell
 from tests.engines import PrivateEngine
 
 SECRET = "s3cret$pass 'word"  # noqa: S105 - a shell that is not careful breaks on it
@@ -215,7 +216,7 @@ def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell
 
     fresh = Server(shell, case, "fresh")  # not ready yet: it is waited for
     if case is POSTGRES:
-        check_a_refused_line(shell, fresh)
+        check_what_is_in_the_way(shell, fresh)
     if case is not REDIS:
         for other in ("aaa", "zzz"):  # what else is there is no difference
             fresh.ready().ask(f"{case.told[-1].partition('|')[0]}|create database {other}")
@@ -240,16 +241,26 @@ def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell
     assert shell.partial() == shell.helpers() == []
 
 
-def check_a_refused_line(shell: Shell, fresh: Server) -> None:
-    """The database is there, and holds no table; but a table's name is taken in it."""
+def check_what_is_in_the_way(shell: Shell, fresh: Server) -> None:
+    """The database is there, and holds no table; but a table's name is taken in it, or what the
+    dump does not hold stands there, too."""
+
+    def feed() -> str:
+        fed = shell.run("safedocker undo --dump-into fresh")
+        assert fed.returncode == 1
+        return fed.stderr
+
     fresh.ready().ask('postgres|create database "the shop\'s"')
     fresh.ask("the shop's|create domain orders as int")
-    fed = shell.run("safedocker undo --dump-into fresh")
-    assert fed.returncode == 1
-    assert 'type "orders" already exists' in fed.stderr
-    assert "it holds a part of it now" in fed.stderr
-    fresh.ask("the shop's|drop domain orders")
+    told = feed()
+    assert 'type "orders" already exists' in told
+    assert "it holds a part of it now" in told
     fresh.ask("postgres|drop table here")
+    fresh.ask("the shop's|drop domain orders")
+    fresh.ask("the shop's|create function more() returns int language sql as 'select 1'")
+    assert "took the dump, but another dump of it differs in the shop's" in feed()
+    fresh.ask("postgres|drop table here")
+    fresh.ask('postgres|drop database "the shop\'s"')
 
 
 BROKEN = {
@@ -280,16 +291,25 @@ def test_s16_a_dump_that_is_not_whole_is_no_backup_and_the_command_does_not_run(
     assert shell.backups() == shell.partial() == shell.helpers() == []
 
 
-def test_a_server_that_is_killed_while_it_is_dumped_leaves_no_backup(shell):
+def test_interrupted_or_killed_while_it_is_dumped_there_is_no_backup(shell: Shell) -> None:
     server = Server(shell, POSTGRES, "db").ready().filled()
     lock = "the shop's|begin; lock table orders in access exclusive mode; select pg_sleep(100)"
     threading.Thread(target=lambda: shell.run(server._argv(*lock.split("|"))), daemon=True).start()
     waiting = "postgres|select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-    running = shell.begin("docker rm -fv db", SAFEDOCKER_MODE="backup")
-    deadline = time.monotonic() + 60
-    while server.ask(waiting) == "0":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+
+    def begun(waiters: int) -> Running:
+        running = shell.begin("docker rm -fv db", SAFEDOCKER_MODE="backup")
+        deadline = time.monotonic() + 60
+        while int(server.ask(waiting)) < waiters:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return running
+
+    code, _told = begun(1).send(signal.SIGINT).ended()
+    assert code == 130
+    assert shell.running() == {"db"}
+    assert shell.backups() == shell.partial() == shell.helpers() == []
+    running = begun(2)  # the first one still waits in the container, and nobody will read it
     shell.out("docker kill db")
     code, told = running.ended()
     assert code == 73
