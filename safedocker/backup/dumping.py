@@ -151,7 +151,8 @@ def probe(row: Database, container: Container, engine: Engine) -> Server:
         key, _, value = line.partition("=")
         told.setdefault(key, []).append(value)
     first = {key: values[0] for key, values in told.items()}
-    if not all(first.get(key) for key in ("server", "tool", "data")):
+    said_all = all(first.get(key) for key in ("server", "tool"))
+    if not said_all or not first.get("data", "").startswith("/"):  # CONFIG may be forbidden
         raise NoAnswer("it does not say who it is, or where its data lies", never=False)
     if not first.get("listens"):
         raise NoAnswer("it listens nowhere, as while it sets itself up", never=False)

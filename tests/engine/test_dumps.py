@@ -289,6 +289,12 @@ def test_s16_a_dump_that_is_not_whole_is_no_backup_and_the_command_does_not_run(
         assert "version: 9.6" in done.stderr or "of another" not in what
     assert shell.volumes() == volumes
     assert shell.backups() == shell.partial() == shell.helpers() == []
+    assert "SAFEDOCKER_PROTECT=archive" in done.stderr, "how to go on without one"
+    mode = {"SAFEDOCKER_MODE": "backup", "SAFEDOCKER_PROTECT": "archive"}
+    shell.run("docker rm -fv db", check=True, **mode)
+    (part,) = manifest(shell)["parts"]
+    assert part["file"]
+    assert (part["dumps"], part["no_dump"]) == ([], "")
 
 
 def test_interrupted_or_killed_while_it_is_dumped_there_is_no_backup(shell: Shell) -> None:
