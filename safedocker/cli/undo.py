@@ -18,6 +18,8 @@ from safedocker.errors import SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
+    from safedocker.backup.store import FolderStore
+    from safedocker.edge.engine import Engine
 
 
 @click.command(short_help="Put a backup back, the last one or another.")
@@ -81,11 +83,12 @@ def undo(
         return
     with (
         process.EndingSignals(),
-        engine_of(backup, given, any_engine) as engine,
+        _reached(backup, given, any_engine, store, screen) as engine,
         screen.progress() as progress,
     ):
-        with contextlib.suppress(OSError):  # a store that can only be read is enough
-            handover.put_right(store, engine, screen)
+        if backup.id not in {one.id for one in store.list().backups}:
+            terminal.say(f"nothing is left to put back: {backup.id} held what is in place again")
+            return
         restored = put_back(
             backup,
             engine,
@@ -107,6 +110,25 @@ def undo(
         backup, restored, command_of(backup), here=_is_here(backup.cwd)
     ):
         terminal.say(line)
+
+
+@contextlib.contextmanager
+def _reached(
+    backup: Backup,
+    given: dict[str, str],
+    any_engine: bool,
+    store: FolderStore,
+    screen: terminal.Terminal,
+) -> Iterator[Engine | None]:
+    """The engine of a backup, once what killed runs left there is put right where it can be."""
+    with contextlib.ExitStack() as stack:
+        engine = None
+        try:
+            engine = stack.enter_context(engine_of(backup, given, any_engine))
+        finally:
+            with contextlib.suppress(OSError):  # a store that can only be read is enough
+                handover.put_right(store, engine, screen)
+        yield engine
 
 
 def _feed(

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from safedocker.backup.aside import Aside, Move, Standing
 from safedocker.edge import answers
-from safedocker.edge.inside import run_inside
+from safedocker.edge.execution import execute
 from safedocker.edge.porter import BUSY, SLOW, Porter
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, SafedockerError
@@ -175,11 +175,13 @@ class Mover:
             raise NoBackup(f"no image on the engine can move what is in a volume{said}")
 
     def _ran(self, helper: str, script: str, words: Sequence[str]) -> str:
-        ended = run_inside(self._wire, helper, ("sh", "-c", script, "sh", *words), SLOW)
-        if ended.code:
-            said = " ".join(ended.errors.decode(errors="replace").split())
-            raise NoBackup(f"moving it aside failed: {said or f'exit code {ended.code}'}")
-        return ended.output.decode()
+        argv = ("sh", "-c", script, "sh", *words)
+        with execute(self._wire, helper, argv, {}, None, SLOW) as ran:
+            told = b"".join(ran).decode()
+        if ran.exit_code:
+            said = " ".join(ran.said.split())
+            raise NoBackup(f"moving it aside failed: {said or f'exit code {ran.exit_code}'}")
+        return told
 
     def _candidates(self, images: Sequence[str]) -> list[str]:
         """Images by id: those named, then the usual ones."""

@@ -79,7 +79,7 @@ HEAVY = Bytes(50_000_000)
 
 # A dump keeps the command waiting: with `protect = auto` a running database is dumped where the
 # volume holds at most this much. Seen: 585 MB of PostgreSQL in 4 s on two cores.
-DUMP_UP_TO = Bytes(1_000_000_000)
+DUMP_UP_TO = ARCHIVE_UP_TO
 
 
 def dump_up_to(protect: Protect) -> int | None:
