@@ -81,6 +81,7 @@ def main(arguments: list[str]) -> NoReturn:
         call = Call(program, process.find_real(program, recorded, shim), words)
         readings = parse(program, words)
         if not any(map(forms.match, readings)) or all(map(makes_nothing, readings)):
+            hint(readings[0])
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -89,6 +90,15 @@ def main(arguments: list[str]) -> NoReturn:
         sys.exit(_tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
         sys.exit(report(fault, arguments))
+
+
+def hint(command: Command) -> None:
+    """Tell a person at a terminal what may be good to know of a container that is made."""
+    makes = command.path in {("container", "run"), ("container", "create")}
+    if makes and os.isatty(2) and os.isatty(0):
+        from safedocker import hinting
+
+        hinting.tell(command)
 
 
 def walk(call: Call) -> NoReturn:
@@ -119,6 +129,7 @@ def walk(call: Call) -> NoReturn:
             taken = guard(room)
             handover.hand_over(taken, room)
             _hang_up(room)
+            hint(settled.command)
             process.become(call.real, call.words)
         except BaseException:
             handover.call_off(taken, room)
