@@ -7,7 +7,7 @@ What is copied and where it goes is not decided here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,8 +48,8 @@ class Inventory:
     root_mode: int  # permission bits, setuid, setgid and sticky
 
 
-class _Entry(NamedTuple):
-    """A header with its extensions applied."""
+class Entry(NamedTuple):
+    """A header with its extensions applied. Paths are relative to the volume's root."""
 
     kind: bytes
     path: bytes
@@ -63,8 +63,13 @@ class _Entry(NamedTuple):
     xattrs: tuple[tuple[bytes, bytes], ...]
 
 
+Tell = Callable[[Entry, bytes], None]  # an entry, and the sha256 of its contents
+
+
 class TreeReader:
-    """Takes a tar stream in pieces of any size; `finish` says what it held.
+    """Takes a tar stream in pieces of any size; `finish` says what it held. `tell` is handed each
+    entry as it comes. Unless it is to `remember` them, `end` is all that can be asked, and a volume
+    of any number of files takes no room.
 
     The stream's entries share one first component ("volume", "volume/a"), which is dropped, so
     that a volume restored under another name compares equal. The digest covers, for the entries
@@ -75,12 +80,14 @@ class TreeReader:
     the engine makes of it. Source: moby pkg/system/chtimes.go.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Tell | None = None, *, remember: bool = True) -> None:
+        self._tell = tell
+        self._remember = remember
         self._partial = bytearray()  # the beginning of a header block
         self._left = 0  # bytes of the current contents still to come
         self._padding = 0
         self._contents = hashlib.sha256()
-        self._current: _Entry | None = None  # a regular file whose contents are being read
+        self._current: Entry | None = None  # a regular file whose contents are being read
         self._extension: tuple[bytes, bytearray] | None = None  # kind and body of one being read
         self._global: dict[bytes, bytes] = {}
         self._pax: dict[bytes, bytes] = {}
@@ -88,15 +95,11 @@ class TreeReader:
         self._long_link: bytes | None = None
         self._zeros = 0  # zero blocks seen at the end
         self._top: bytes | None = None
-        self._root: _Entry | None = None
+        self._root: Entry | None = None
         self._lines: list[tuple[bytes, bytes]] = []
+        self.entries = 0  # how many have been read so far
         self._files = self._directories = self._links = self._others = 0
         self._bytes = self._link_bytes = 0
-
-    @property
-    def entries(self) -> int:
-        """How many entries have been read so far."""
-        return len(self._lines)
 
     def feed(self, piece: bytes) -> None:
         """Read on. Raise BadArchive at the first thing that cannot be right."""
@@ -129,21 +132,26 @@ class TreeReader:
                     self._partial.clear()
                     self._block(block)
 
-    def finish(self) -> Inventory:
-        """Return what the stream held.
+    def end(self) -> Entry:
+        """Return the root directory.
 
-        Raise BadArchive unless it ended with its two zero blocks and began with a directory.
+        Raise BadArchive unless the stream ended with its two zero blocks and began with one.
         """
         if self._zeros < 2 or self._partial or self._left or self._padding:
             raise BadArchive(f"the archive is cut short after {self.entries} entries")
         if self._root is None:
             raise BadArchive("the archive does not hold the volume's root directory")
+        return self._root
+
+    def finish(self) -> Inventory:
+        """Return what the stream held. Raise BadArchive as `end` does."""
+        root = self.end()
         tree = hashlib.sha256()
         self._lines.sort()
         for _path, line in self._lines:
             tree.update(line)
         return Inventory(
-            entries=len(self._lines),
+            entries=self.entries,
             files=self._files,
             directories=self._directories,
             links=self._links,
@@ -151,9 +159,9 @@ class TreeReader:
             bytes=self._bytes,
             engine_bytes=self._bytes + self._link_bytes,
             tree_sha256=tree.hexdigest(),
-            root_uid=self._root.uid,
-            root_gid=self._root.gid,
-            root_mode=self._root.mode,
+            root_uid=root.uid,
+            root_gid=root.gid,
+            root_mode=root.mode,
         )
 
     def _block(self, block: bytes) -> None:
@@ -201,7 +209,7 @@ class TreeReader:
             entry, self._current = self._current, None
             self._record(entry, self._contents.digest())
 
-    def _entry(self, block: bytes, kind: bytes) -> _Entry:
+    def _entry(self, block: bytes, kind: bytes) -> Entry:
         pax = {**self._global, **self._pax} if self._global else self._pax
         path = block[:100].partition(b"\0")[0]
         link = block[157:257].partition(b"\0")[0]
@@ -218,7 +226,7 @@ class TreeReader:
         if any(key.startswith(b"GNU.sparse.") for key in pax):
             raise BadArchive(f"entry {self.entries + 1} is packed as a sparse file")
         mtime = pax.get(b"mtime")
-        entry = _Entry(
+        entry = Entry(
             kind=kind,
             path=self._below(path),
             link=self._below(link) if kind == _HARD_LINK else link if kind == _SYMLINK else b"",
@@ -243,7 +251,7 @@ class TreeReader:
             raise BadArchive(f"entry {self.entries + 1} is outside the volume: {path!r}")
         return rest
 
-    def _record(self, entry: _Entry, contents: bytes) -> None:
+    def _record(self, entry: Entry, contents: bytes) -> None:
         mtime = entry.mtime if 0 <= entry.mtime <= _LATEST else 0
         if not entry.path:
             if self._root is not None or entry.kind != _DIRECTORY:
@@ -262,6 +270,11 @@ class TreeReader:
             self._link_bytes += len(entry.link) if entry.kind == _SYMLINK else 0
         else:
             self._others += 1
+        self.entries += 1
+        if self._tell is not None:
+            self._tell(entry._replace(mtime=mtime), contents)
+        if not self._remember:
+            return
         line = b"%b %o %d %d %d %d %d %d %d\0%b\0%b\0" % (
             entry.kind,
             entry.mode,

@@ -116,6 +116,14 @@ def _opened(pieces: Iterable[bytes]) -> tuple[_Head, Iterator[bytes]]:
     return head, _compared(_before(rest, unpacked), head.digest, head.size)
 
 
+def definition_in(pieces: Iterable[bytes]) -> Mapping[str, Any]:
+    """What the engine told of the container. Raise BadArchive when that can't be read."""
+    try:
+        return _opened(pieces)[0].definition
+    except zstandard.ZstdError as fault:
+        raise BadArchive(f"the container's file can't be unpacked: {fault}") from fault
+
+
 def check(file: Stored, pieces: Iterable[bytes]) -> None:
     """Read a part's file and compare. Raise BadArchive when it is not what was written."""
     sealed = ways.Sealed(pieces)

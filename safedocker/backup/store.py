@@ -6,13 +6,16 @@ when a backup may be taken, is not decided here.
     <root>/<id>/volume-1.tar.zst ...  the parts, written beside their place and renamed
     <root>/<id>/manifest.json         last: a folder without it is no backup
     <root>/<id>/restore.json          what an undo has begun and finished
+    <root>/<id>/check.json ...        what is learnt of it later, small and replaced as a whole
+
+What a store must be able to do is little: put and read a part, list, put and read a small note,
+lock a backup against its deletion. That files are renamed and appended to is this store's affair.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -24,14 +27,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from safedocker.backup.files import (
+    GOING,
+    PART,
+    append_line,
+    locked,
+    make_folder,
+    pieces_of,
+    remove_folder,
+    sync_folder,
+    try_lock,
+    write_file,
+)
 from safedocker.backup.manifest import ID, StoppedContainer, dump, load
 from safedocker.backup.manifest import Backup as Backup
 from safedocker.errors import SafedockerError
 
-PIECE = 1 << 20  # bytes read at a time
+PIN = "kept.json"  # the note of a backup that is never expired or deleted
 _SUFFIX = "0123456789abcdefghjkmnpqrstvwxyz"
 _PATIENCE = 5.0  # seconds to wait for another process that works on a backup
-_GOING = ".going-"  # a folder that is being removed
 
 
 @dataclass(frozen=True)
@@ -100,11 +114,11 @@ class Draft:
     def note_stopping(self, engine: str, containers: Sequence[StoppedContainer]) -> None:
         """Write into the journal which containers are about to be stopped. Raise OSError."""
         line = {"engine": engine, "stopping": [asdict(one) for one in containers]}
-        _append(self._lock, line)
+        append_line(self._lock, line)
 
     def note_started(self) -> None:
         """Write into the journal that they run again. Raise OSError."""
-        _append(self._lock, {"stopping": []})
+        append_line(self._lock, {"stopping": []})
 
     def put(self, name: str, pieces: Iterable[bytes]) -> int:
         """Store a part under a name; return its bytes. It is on the disk when this returns.
@@ -112,15 +126,15 @@ class Draft:
         Raise OSError (ENOSPC when the disk is full), and whatever `pieces` raises; then there is
         no such part.
         """
-        return _write(self._folder / name, pieces)
+        return write_file(self._folder / name, pieces)
 
     def open(self, name: str) -> Iterator[bytes]:
         """Read a part that was put, from the disk where the system lets us. Raise OSError."""
-        return _pieces(self._folder / name)
+        return pieces_of(self._folder / name)
 
     def commit(self, backup: Backup) -> None:
         """Write the manifest: from here on it is a backup. Raise OSError, then it is none."""
-        _write(self._folder / "manifest.json", [dump(backup)])
+        write_file(self._folder / "manifest.json", [dump(backup)])
         os.close(self._lock)
 
     def abandon(self) -> None:
@@ -130,8 +144,8 @@ class Draft:
     def discard(self) -> None:
         """Remove all of it. Raise OSError."""
         try:
-            with _locked(self._folder.parent):
-                _remove(self._folder)
+            with locked(self._folder.parent):
+                remove_folder(self._folder)
         finally:
             os.close(self._lock)
 
@@ -149,12 +163,12 @@ class FolderStore:
     def begin(self, claim: Claim) -> Draft:
         """Make a draft and lock it. Raise SafedockerError when the folder can't be used."""
         try:
-            _make_folder(self._root)
-            with _locked(self._root):
+            make_folder(self._root)
+            with locked(self._root):
                 id_, folder = self._new_folder(claim.at)
                 try:
                     lock = _write_claim(folder / "claim", id_, claim)
-                    _sync_folder(self._root)
+                    sync_folder(self._root)
                 except BaseException:
                     shutil.rmtree(folder)
                     raise
@@ -205,46 +219,66 @@ class FolderStore:
 
     def open(self, id_: str, name: str) -> Iterator[bytes]:
         """Read a part of a backup. Raise OSError."""
-        return _pieces(self._root / id_ / name)
+        return pieces_of(self._root / id_ / name)
+
+    @contextlib.contextmanager
+    def reading(self, id_: str) -> Iterator[None]:
+        """Keep other processes from deleting the backup. Raise SafedockerError when it is gone, or
+        about to go."""
+        folder = self._root / id_
+        self.get(id_)
+        claim = folder / "claim"
+        with _open_lock(claim if claim.exists() else folder / "manifest.json") as lock:
+            if not try_lock(lock, shared=True):
+                raise _busy(id_)
+            self.get(id_)  # it may have been deleted between the two
+            yield
 
     @contextlib.contextmanager
     def hold(self, id_: str) -> Iterator[None]:
-        """Keep other processes from undoing or deleting the backup. Raise SafedockerError when one
-        does so now, and for longer than what follows a command takes."""
-        folder = self._root / id_
-        name = "claim" if (folder / "claim").exists() else "manifest.json"
-        try:
-            lock = os.open(folder / name, os.O_RDONLY)
-        except OSError as fault:
-            raise SafedockerError(
-                f"{folder / name} can't be read: {fault.strerror}", "make it readable for this user"
-            ) from fault
-        try:
-            deadline = time.monotonic() + _PATIENCE
-            while not _try_lock(lock):
-                if time.monotonic() < deadline:
+        """Keep other processes from undoing the backup too. Raise SafedockerError when one does so
+        now, and for longer than what follows a command takes."""
+        with self.reading(id_), contextlib.ExitStack() as stack:
+            # Where somebody copied the folder without its claim, `reading` has the manifest.
+            if (self._root / id_ / "claim").exists():
+                lock = stack.enter_context(_open_lock(self._root / id_ / "manifest.json"))
+                deadline = time.monotonic() + _PATIENCE
+                while not try_lock(lock):
+                    if time.monotonic() > deadline:
+                        raise _busy(id_)
                     time.sleep(0.05)
-                    continue
-                raise SafedockerError(
-                    f"another process works on the backup {id_}", "wait until it has ended"
-                )
             yield
-        finally:
-            os.close(lock)
+
+    def note(self, id_: str, name: str) -> bytes | None:
+        """Return a backup's note; None when there is none that can be read."""
+        try:
+            return (self._root / id_ / name).read_bytes()
+        except OSError:
+            return None
+
+    def write_note(self, id_: str, name: str, text: bytes) -> None:
+        """Replace a backup's note as a whole. Raise OSError."""
+        with locked(self._root):
+            write_file(self._root / id_ / name, [text])
+
+    def drop_note(self, id_: str, name: str) -> None:
+        """Remove a backup's note, if there is one. Raise OSError."""
+        with locked(self._root), contextlib.suppress(FileNotFoundError):
+            (self._root / id_ / name).unlink()
 
     def restores(self, id_: str) -> tuple[Restore, ...]:
         """Return the restore journal; () when there is none that can be read."""
         try:
-            body = json.loads((self._root / id_ / "restore.json").read_bytes())
+            body = json.loads(self.note(id_, "restore.json") or b"")
             return tuple(Restore(**line) for line in body["volumes"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return ()
 
     def write_restores(self, id_: str, restores: Iterable[Restore]) -> None:
         """Replace the restore journal. Raise OSError."""
         body = {"restore": 1, "volumes": [asdict(one) for one in restores]}
         text = json.dumps(body, indent=1).encode("ascii") + b"\n"
-        _write(self._root / id_ / "restore.json", [text])
+        self.write_note(id_, "restore.json", text)
 
     def free_bytes(self) -> int | None:
         """Return what this user may still write, in bytes; None where a store has no such limit."""
@@ -255,12 +289,24 @@ class FolderStore:
         return state.f_bavail * state.f_frsize
 
     def delete(self, id_: str) -> None:
-        """Remove a backup for good. Raise SafedockerError when there is none or it is in use."""
-        if not ID.fullmatch(id_) or not (self._root / id_).is_dir():
+        """Remove a backup for good. Raise SafedockerError when there is none, it is in use, or it
+        is pinned."""
+        folder = self._root / id_
+        if not ID.fullmatch(id_) or not folder.is_dir():
             self.get(id_)
         try:
-            with _locked(self._root), self.hold(id_):
-                _remove(self._root / id_)
+            with locked(self._root), contextlib.ExitStack() as stack:
+                for name in ("claim", "manifest.json"):
+                    if (folder / name).exists() and not try_lock(
+                        stack.enter_context(_open_lock(folder / name))
+                    ):
+                        raise _busy(id_)
+                if self.note(id_, PIN) is not None:
+                    raise SafedockerError(
+                        f"the backup {id_} is kept: it can't be deleted",
+                        f"let it go first: safedocker keep --off {id_}",
+                    )
+                remove_folder(folder)
         except OSError as fault:
             raise SafedockerError(
                 f"the backup {id_} can't be deleted: {fault.strerror}",
@@ -278,8 +324,8 @@ class FolderStore:
         with contextlib.suppress(OSError, SafedockerError):
             if not self._root.is_dir():
                 return ()
-            with _locked(self._root):
-                for path in self._root.glob(_GOING + "*"):
+            with locked(self._root):
+                for path in self._root.glob(GOING + "*"):
                     shutil.rmtree(path)
                 for id_ in sorted(self._ids()):
                     claim = _left(self._root / id_, lives)
@@ -287,8 +333,11 @@ class FolderStore:
                         continue
                     if not claim.whole:
                         found.append(claim)
-                        _remove(self._root / id_)
-                    elif claim.moving or (claim.stopped and claim.handed):
+                        remove_folder(self._root / id_)
+                        continue
+                    for path in (self._root / id_).glob("*" + PART):
+                        path.unlink()  # a note that was not finished
+                    if claim.moving or (claim.stopped and claim.handed):
                         found.append(claim)
                     elif claim.stopped:  # whole, but its command never came to run
                         found.append(claim)
@@ -312,7 +361,7 @@ class FolderStore:
     def _note(self, id_: str, line: Mapping[str, object]) -> None:
         claim = os.open(self._root / id_ / "claim", os.O_WRONLY)
         try:
-            _append(claim, line)
+            append_line(claim, line)
         finally:
             os.close(claim)
 
@@ -344,20 +393,6 @@ class FolderStore:
 STORES = (FolderStore,)
 
 
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """One process at a time makes folders or removes them: the claim in one that is just being
-    made is not locked yet, and the one in a folder that is going is not there any more."""
-    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        if os.fstat(lock).st_mode & 0o777 != 0o600:  # the umask took something away
-            os.fchmod(lock, 0o600)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
 def _write_claim(path: Path, id_: str, claim: Claim) -> int:
     """Return the open file, locked as long as it is open."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -374,8 +409,8 @@ def _write_claim(path: Path, id_: str, claim: Claim) -> int:
             "caller": claim.caller,
             "process": claim.process,
         }
-        _append(lock, line)
-        _sync_folder(path.parent)
+        append_line(lock, line)
+        sync_folder(path.parent)
     except BaseException:
         os.close(lock)
         raise
@@ -391,7 +426,7 @@ def _left(folder: Path, lives: Callable[[str], bool]) -> Abandoned | None:
         pass  # killed before it could write it: nothing had been stopped
     else:
         with open(lock, "rb") as claim:
-            if not _try_lock(lock):
+            if not try_lock(lock, shared=True):  # a draft's alone is locked for one
                 return None
             for text in claim:
                 with contextlib.suppress(ValueError):  # the last line may be cut short
@@ -424,81 +459,19 @@ def _left(folder: Path, lives: Callable[[str], bool]) -> Abandoned | None:
     )
 
 
-def _try_lock(lock: int) -> bool:
+@contextlib.contextmanager
+def _open_lock(path: Path) -> Iterator[int]:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = os.open(path, os.O_RDONLY)
     except OSError as fault:
-        if fault.errno in {errno.EWOULDBLOCK, errno.EACCES}:
-            return False
-        raise
-    return True
-
-
-def _append(file: int, line: Mapping[str, object]) -> None:
-    text = json.dumps(line).encode("ascii") + b"\n"
-    os.lseek(file, 0, os.SEEK_END)
-    while text:
-        text = text[os.write(file, text) :]
-    _sync(file)
-
-
-def _make_folder(path: Path) -> None:
-    missing = [place for place in (path, *path.parents) if not place.exists()]
-    for place in reversed(missing):
-        with contextlib.suppress(FileExistsError):
-            place.mkdir(0o700)
-            place.chmod(0o700)
-            _sync_folder(place.parent)
-
-
-def _write(path: Path, pieces: Iterable[bytes]) -> int:
-    """Write beside the place, sync, rename into it, sync the folder. Return the bytes written."""
-    beside = path.with_name(path.name + ".part")
+        raise SafedockerError(
+            f"{path} can't be read: {fault.strerror}", "make it readable for this user"
+        ) from fault
     try:
-        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(file, "wb", buffering=PIECE) as target:
-            os.fchmod(file, 0o600)
-            for piece in pieces:
-                target.write(piece)
-            target.flush()
-            _sync(file)
-            written = target.tell()
-        beside.rename(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise
-    return written
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):
-            # What was just written is still in memory; checking it there proves nothing.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        while piece := file.read(PIECE):
-            yield piece
-
-
-def _remove(folder: Path) -> None:
-    """Rename first: a removal that is killed half-way must not look like a backup."""
-    going = folder.with_name(_GOING + folder.name)
-    folder.rename(going)
-    shutil.rmtree(going)
-
-
-def _sync(file: int) -> None:
-    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync stops at the drive's cache
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
-            return
-    os.fsync(file)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        yield lock
     finally:
-        os.close(folder)
+        os.close(lock)
+
+
+def _busy(id_: str) -> SafedockerError:
+    return SafedockerError(f"another process works on the backup {id_}", "wait until it has ended")

@@ -49,6 +49,7 @@ class Stage(enum.Enum):
     CHECK = "reading back"
     WRITE = "writing"
     COMPARE = "comparing"
+    TRY = "starting"
 
 
 Progress = Callable[[Stage, str, int, int | None], None]  # volume, bytes done, bytes in all

@@ -15,7 +15,8 @@ from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.records import OpenContexts, Places, RecordWay
 from safedocker.backup.refill import Journal, Step, Target, find_target, restore
 from safedocker.backup.store import FolderStore
-from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, keep
+from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, keep
+from safedocker.backup.verify import read_part
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
@@ -250,18 +251,8 @@ def _check_part(backup: Backup, part: Part, store: FolderStore, progress: Progre
         )
     if part.file is None:
         return
-    pieces = store.open(backup.id, part.file.name)
     try:
-        if part.inventory is None:
-            layers.check(part.file, pieces)
-        else:
-            total = part.inventory.bytes
-            ways.read_back(
-                pieces,
-                part.file,
-                part.inventory,
-                lambda done: progress(Stage.CHECK, part.name, done, total),
-            )
+        read_part(backup, part, store, progress)
     except OSError as fault:
         raise _unreadable(backup, part.file.name, fault) from fault
     except SafedockerError as fault:

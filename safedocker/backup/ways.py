@@ -14,9 +14,10 @@ import zstandard
 
 from safedocker.backup import aside
 from safedocker.backup.aside import Mover, Place
+from safedocker.backup.files import PIECE
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Part, Stored
-from safedocker.backup.store import PIECE, Draft
+from safedocker.backup.store import Draft
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Protect

@@ -13,7 +13,7 @@ import click
 
 import safedocker
 from safedocker import doctor, shim
-from safedocker.cli import after, aside, backups, undo
+from safedocker.cli import after, aside, backups, diff, drill, expire, undo
 from safedocker.cli.opened import PROGRAMS
 from safedocker.edge import terminal
 from safedocker.errors import ExitCode, Interrupted, SafedockerError
@@ -96,7 +96,9 @@ def explain(as_json: bool, words: tuple[str, ...]) -> None:
 
 
 for command in (
-    *(undo.undo, backups.backups, backups.show, doctor.doctor),
+    *(undo.undo, backups.backups, backups.show, backups.verify, drill.drill, diff.diff),
+    *(backups.keep, expire.delete, expire.expire),
+    doctor.doctor,
     aside.aside,
     after.after_the_command,
 ):

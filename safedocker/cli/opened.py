@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safedocker.command.parse import Command, parse
-from safedocker.edge import process
+from safedocker.edge import process, wording
 from safedocker.errors import NoEngine, SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
+    from safedocker.backup.notes import Notes
     from safedocker.backup.store import FolderStore
     from safedocker.edge.address import Address
     from safedocker.edge.engine import Engine
@@ -27,6 +28,13 @@ def open_store() -> FolderStore:
     from safedocker.backup.store import FolderStore
 
     return FolderStore(Path(process.backups_folder()))
+
+
+def read_notes(store: FolderStore, id_: str) -> Notes:
+    """What is known of a backup beside its manifest."""
+    from safedocker.backup import notes
+
+    return notes.read(store, id_)
 
 
 def find_backup(store: FolderStore, given: str | None) -> Backup:
@@ -54,6 +62,14 @@ def find_backup(store: FolderStore, given: str | None) -> Backup:
             f"{given} is the beginning of several backups: {', '.join(fits)}", "type more of it"
         )
     return store.get(fits[0] if len(fits) == 1 else given)
+
+
+def full_name(backup: Backup, given: str) -> str:
+    """A volume's name by itself, or by the beginning that we show of an anonymous one."""
+    held = [part.name for part in backup.parts]
+    starts = [name for name in held if given and wording.to_type(name) == given[:12]]
+    fits = [name for name in starts if name.startswith(given)]
+    return fits[0] if given not in held and len(fits) == 1 else given
 
 
 @contextlib.contextmanager

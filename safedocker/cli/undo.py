@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from safedocker import handover
-from safedocker.cli.opened import command_of, engine_of, find_backup, open_store
+from safedocker.cli.opened import command_of, engine_of, find_backup, full_name, open_store
 from safedocker.edge import process, terminal, wording, wording_backup
 from safedocker.errors import SafedockerError
 
@@ -70,7 +70,7 @@ def undo(
     store = open_store()
     screen = terminal.Terminal()
     backup = find_backup(store, id_)
-    names = tuple(_full_name(backup, name) for name in only)
+    names = tuple(full_name(backup, name) for name in only)
     rename = _renamed(backup, names, renamed)
     options = {"host": host, "context": context}
     given = {key: value for key, value in options.items() if value is not None}
@@ -166,14 +166,6 @@ def _feed(
     yield from wording_backup.fed(backup, fed)
 
 
-def _full_name(backup: Backup, given: str) -> str:
-    """A volume's name by itself, or by the beginning that we show of an anonymous one."""
-    held = [part.name for part in backup.parts]
-    starts = [name for name in held if given and wording.to_type(name) == given[:12]]
-    fits = [name for name in starts if name.startswith(given)]
-    return fits[0] if given not in held and len(fits) == 1 else given
-
-
 def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[str, str]:
     chosen = only or [part.name for part in backup.parts]
     rename = {}
@@ -184,7 +176,7 @@ def _renamed(backup: Backup, only: Sequence[str], given: Iterable[str]) -> dict[
                 f"--as {new}: {backup.id} holds {wording.count(len(chosen), 'part')}; say which "
                 f"with --volume, or --as {chosen[0]}={new}"
             )
-        rename[_full_name(backup, old) if equals else chosen[0]] = new
+        rename[full_name(backup, old) if equals else chosen[0]] = new
     return rename
 
 

@@ -32,6 +32,7 @@ from safedocker.edge.layer import look_into_layer
 from safedocker.edge.mover import Mover
 from safedocker.edge.porter import BUSY, Porter, find_volume
 from safedocker.edge.running import Runner, Stopped, find_container, removes_itself
+from safedocker.edge.trial import Trials
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoEngine, SafedockerError
 from safedocker.loss.facts import (
@@ -62,6 +63,7 @@ class Engine:
         self._wire = Wire(address, timeout)
         self._porter = Porter(self._wire)
         self._runner = Runner(self._wire)
+        self.trials = Trials(self._wire, self._porter)
         self.host = Host(self._wire, self._porter)
         self.mover = Mover(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer

@@ -23,6 +23,7 @@ from safedocker.loss.facts import HELPER, Volume
 CHUNK = 1 << 20  # bytes handed on at a time
 SLOW = 600.0  # seconds of silence after which a stream counts as dead
 BUSY = 120.0  # seconds an engine under load may take for one step
+SCRATCH = "safedocker-scratch-"  # how the names of volumes of our own begin
 TARGET = "/volume"  # where the volume is mounted; the tar stream's names begin with it
 OTHER_HOST = 24 * 3600.0  # seconds after which another machine's helper counts as left behind
 
@@ -159,6 +160,12 @@ class Porter:
             timeout=BUSY,
         )
 
+    def remove_scratch(self, name: str) -> None:
+        """Remove a volume that we made for a moment. One that can't be is swept the next time."""
+        path = f"/volumes/{quote(name, safe='')}"
+        with contextlib.suppress(SafedockerError):
+            self._wire.find("DELETE", path, f"remove {name}", allowed=(404, 409), timeout=BUSY)
+
     def _create(self, helper: str, volume: str, read_only: bool, timeout: float) -> None:
         mount = {
             "Type": "volume",
@@ -233,6 +240,12 @@ class Porter:
                 with contextlib.suppress(SafedockerError):  # another process may sweep as well
                     self._remove_container(container.id)
                     swept.append(container.name)
+        listed = self._wire.json("GET", "/volumes", "list its volumes", params)
+        for volume in answers.mappings(answers.mapping(listed), "Volumes"):
+            name = answers.text(volume, "Name")
+            # Ours alone: the label by itself may have come onto somebody's volume.
+            if name.startswith(SCRATCH) and self._is_left_behind(volume):
+                self.remove_scratch(name)
         found = self._wire.json("GET", "/images/json", "list its images", params)
         for one in map(answers.mapping, found):
             if self._is_left_behind(one):

@@ -77,12 +77,12 @@ def choose(line: TextIO, choices: Sequence[tuple[str, Chosen]], first: Answer) -
     return chosen if isinstance(chosen, Chosen) else Chosen(Answer.CANCEL)
 
 
-def typed(line: TextIO, challenge: str) -> bool:
+def typed(line: TextIO, challenge: str, what: str = "delete without a backup") -> bool:
     """Has the person typed the challenge? Enter alone, or TRIES wrong ones, is a no."""
     import questionary
 
     shown = wording.to_type(challenge)
-    told = f"To delete without a backup type {clean(shown)} (Enter alone cancels):"
+    told = f"To {what} type {clean(shown)} (Enter alone cancels):"
     for _ in range(TRIES):
         typed = _run(questionary.text(told, qmark=">", **_streams(line))).strip()
         if not typed:

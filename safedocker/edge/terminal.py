@@ -90,6 +90,12 @@ class Terminal:
                 return Chosen(Answer.CANCEL)
         return chosen
 
+    def confirm(self, challenge: str, what: str) -> bool:
+        """Has the person typed the challenge, to do what is said? Only where `can_ask`."""
+        with question.controlling_terminal() as line, contextlib.suppress(EOFError):
+            return question.typed(line, challenge, what)
+        return False
+
     def ways_on(self, plan: Plan, decision: Decision | None = None) -> str:
         """After a refusal: what to do instead, a line each."""
         if decision is None:

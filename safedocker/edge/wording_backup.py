@@ -11,13 +11,14 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from safedocker.edge.wording import count, own_command, short, to_type
+from safedocker.edge.wording import clean, count, own_command, short, to_type
 from safedocker.loss.facts import Bytes
 from safedocker.loss.plan import Kind
 
 if TYPE_CHECKING:
     from safedocker.backup.feeding import Fed
     from safedocker.backup.manifest import Backup, Dump, Part
+    from safedocker.backup.notes import Check, Drill, Notes, PartDrill
     from safedocker.backup.store import Abandoned
     from safedocker.backup.undo import Restored
     from safedocker.backup.ways import Offer
@@ -50,6 +51,59 @@ def _verified(backup: Backup) -> str:
         return "read back and compared"
     moved = f"moved by one rename: {', '.join(short(part.name) for part in backup.moved)}"
     return moved if len(backup.moved) == len(backup.parts) else f"the rest read back; {moved}"
+
+
+def note_facts(notes: Notes) -> Iterator[tuple[str, str]]:
+    """What was learnt of it since."""
+    if notes.kept:
+        yield "kept", "it is never expired or deleted"
+    check, drill = notes.check, notes.drill
+    yield "checked", _at(check.at) + said_of(check) if check else "never since it was taken"
+    if check:
+        for part in check.parts:
+            if not part.well:
+                yield "", f"{short(part.name)}: {part.found.value}: {part.why}"
+    yield "drill", _at(drill.at) + said_of(drill) + f", on {drill.engine}" if drill else "none yet"
+    if drill:
+        for tried in drill.parts:
+            yield "", f"{short(tried.name)}: {_drilled(tried)}"
+
+
+def checked(id_: str, check: Check) -> Iterator[str]:
+    """What a check found, a line for the whole and one for each part."""
+    yield f"{id_}: {'well' if check.well else 'not well'}"
+    for part in check.parts:
+        why = f": {part.why}" if part.why else ""
+        yield f"  {short(part.name)}: {part.found.value}{why}"
+
+
+def drilled(backup: Backup, drill: Drill) -> Iterator[str]:
+    """What a drill saw, a line for the whole and one for each part; the log of what failed."""
+    yield f"{backup.id}: {'well' if drill.well else 'not well'}, tried on {drill.engine}"
+    for part in drill.parts:
+        yield f"  {short(part.name)}: {_drilled(part)}"
+        for line in part.log:
+            yield f"    | {clean(line)}"
+
+
+def _drilled(part: PartDrill) -> str:
+    """ "PostgreSQL 15 came up in 1.2 s: 2 databases, 14 tables, about 20000 rows"."""
+    about = {"rows", "documents"}  # by the database's own estimate
+    told = ", ".join(
+        ("about " if what in about else "") + count(number, what.removesuffix("s"))
+        for what, number in part.counts.items()
+    )
+    return f"{part.told}: {told}" if told else part.told
+
+
+def _at(moment: datetime.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC: "
+
+
+def said_of(one: Check | Drill) -> str:
+    """How a check or a drill ended, in a word or two."""
+    bad = [part.name for part in one.parts if not part.well]
+    return f"not well: {', '.join(map(short, bad))}" if bad else "well"
 
 
 def part_facts(part: Part) -> list[tuple[str, str]]:

@@ -1,0 +1,206 @@
+"""The databases that a drill can start, as a table: how one is told from its files, what it takes
+to start it on a data folder that is there, when it is ready, how what it holds is counted."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Trial(Protocol):
+    """A container of our own that runs a database; edge/trial.py has it."""
+
+    def run(self, argv: Sequence[str], user: str = "", /) -> tuple[int, str]: ...
+    def exit_code(self) -> int | None: ...
+    def log(self, lines: int, /) -> tuple[str, ...]: ...
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is added to the image's own command, and to its environment."""
+
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+Counts = Mapping[str, int]  # "databases": 2, "tables": 14, "rows": 20000
+
+
+@dataclass(frozen=True)
+class Database:
+    """One row. A data folder is where one of `marks` lies below it. `start` is given that folder in
+    the container, and the marks that were found. One of `ready` has to succeed and to print
+    `answer`. `count` is given the container's environment, and returns None where it can't count.
+    """
+
+    names: tuple[str, ...]  # as a look inside calls it, without the version
+    images: tuple[str, ...]  # words in the names of its images
+    marks: tuple[str, ...]
+    start: Callable[[str, frozenset[str]], Start]
+    ready: tuple[tuple[str, ...], ...]
+    answer: str  # a pattern
+    count: Callable[[Trial, Mapping[str, str]], Counts | None]
+
+
+def of(content: str) -> Database | None:
+    """The row for what a look inside said: "PostgreSQL 15"; None where it can't be started."""
+    name = content.partition(" ")[0]
+    return next((row for row in DATABASES if name in row.names), None)
+
+
+def folder_of(path: str, row: Database) -> tuple[str, str] | None:
+    """The data folder that a path in a volume is a mark of, and the mark; None where it is none."""
+    for mark in row.marks:
+        if path == mark or path.endswith(f"/{mark}"):
+            return path[: -len(mark)].rstrip("/"), mark
+    return None
+
+
+def _start_postgres(data: str, _marks: frozenset[str]) -> Start:
+    return Start(environment=(("PGDATA", data),))
+
+
+def _start_mysql(data: str, _marks: frozenset[str]) -> Start:
+    # Nobody knows its passwords here, and nobody can reach it.
+    return Start((f"--datadir={data}", "--skip-grant-tables", "--skip-networking"))
+
+
+def _start_redis(data: str, marks: frozenset[str]) -> Start:
+    appends = not marks.isdisjoint(_APPENDED)
+    return Start(("--dir", data, *(("--appendonly", "yes") if appends else ())))
+
+
+def _start_mongo(data: str, _marks: frozenset[str]) -> Start:
+    return Start(("--dbpath", data))
+
+
+def first(trial: Trial, ways: Sequence[Sequence[str]], answer: str = "") -> str | None:
+    """What the first of these commands that succeeds, and prints the answer, prints."""
+    for argv in ways:
+        code, said = trial.run(argv)
+        if code == 0 and re.search(answer, said):
+            return said
+    return None
+
+
+_LIST = "select datname from pg_database where datallowconn and datname !~ '^template'"
+_TABLES = (
+    "select count(*), coalesce(sum(greatest(reltuples, 0)), 0)::bigint from pg_class c "
+    "join pg_namespace n on n.oid = relnamespace where relkind in ('r', 'm') and "
+    "nspname !~ '^pg_' and nspname <> 'information_schema'"
+)
+
+
+def _count_postgres(trial: Trial, environment: Mapping[str, str]) -> Counts | None:
+    """Over the socket, as the superuser: by trust as its image has it, or as Debian has it."""
+    for role in dict.fromkeys((environment.get("POSTGRES_USER", ""), "postgres")):
+        for user in ("", "postgres") if role else ():
+
+            def ask(database: str, sql: str, as_: str = role, user: str = user) -> str | None:
+                argv = ("psql", "-X", "-qtA", "-U", as_, "-d", database, "-c", sql)
+                code, said = trial.run(argv, user)
+                return said if code == 0 else None
+
+            listed = ask("template1", _LIST)
+            if listed is None:
+                continue
+            tables = rows = 0
+            names = listed.splitlines()
+            for name in names:
+                ask(name, "analyze")  # this copy is ours, and what it last knew may be old
+                told = (ask(name, _TABLES) or "").strip().partition("|")
+                with contextlib.suppress(ValueError):
+                    tables, rows = tables + int(told[0]), rows + int(told[2])
+            return {"databases": len(names), "tables": tables, "rows": rows}
+    return None
+
+
+_SCHEMAS = (
+    "select count(distinct table_schema), count(*), coalesce(sum(table_rows), 0) "
+    "from information_schema.tables where table_type = 'BASE TABLE' and table_schema not in "
+    "('mysql', 'sys', 'information_schema', 'performance_schema')"
+)
+
+
+def _count_mysql(trial: Trial, _environment: Mapping[str, str]) -> Counts | None:
+    asked = [(program, "-N", "-B", "-e", _SCHEMAS) for program in ("mariadb", "mysql")]
+    said = first(trial, asked, r"^\d+\t\d+\t\d+\s*$")
+    if said is None:
+        return None
+    databases, tables, rows = map(int, said.split())
+    return {"databases": databases, "tables": tables, "rows": rows}
+
+
+def _count_redis(trial: Trial, _environment: Mapping[str, str]) -> Counts | None:
+    said = first(trial, [(cli, "info", "keyspace") for cli in _REDIS_CLI], "# Keyspace")
+    if said is None:
+        return None
+    keys = [int(number) for number in re.findall(r"^db\d+:keys=(\d+)", said, re.MULTILINE)]
+    return {"databases": len(keys), "keys": sum(keys)}
+
+
+_MONGO_COUNT = (
+    "let d=0,c=0,n=0;db.adminCommand({listDatabases:1}).databases.forEach(x=>{"
+    "if(['admin','config','local'].includes(x.name))return;d++;"
+    "const y=db.getSiblingDB(x.name);y.getCollectionNames().forEach(z=>{c++;"
+    "n+=y.getCollection(z).estimatedDocumentCount()})});print(d+' '+c+' '+n)"
+)
+
+
+def _count_mongo(trial: Trial, _environment: Mapping[str, str]) -> Counts | None:
+    asked = [(shell, "--quiet", "--eval", _MONGO_COUNT) for shell in _MONGO_SHELLS]
+    said = first(trial, asked, r"^\d+ \d+ \d+\s*$")
+    if said is None:
+        return None
+    databases, collections, documents = map(int, said.split())
+    return {"databases": databases, "collections": collections, "documents": documents}
+
+
+_APPENDED = ("appendonlydir", "appendonly.aof")
+_REDIS_CLI = ("redis-cli", "valkey-cli")
+_MONGO_SHELLS = ("mongosh", "mongo")
+
+DATABASES = (
+    Database(
+        ("PostgreSQL",),
+        ("postgres", "postgis", "timescale", "pgvector"),
+        (posixpath.join("global", "pg_control"),),
+        _start_postgres,
+        (("pg_isready", "-q"),),
+        "",
+        _count_postgres,
+    ),
+    Database(
+        ("MariaDB", "MySQL"),
+        ("mariadb", "mysql", "percona"),
+        ("ibdata1",),
+        _start_mysql,
+        (("mariadb-admin", "ping"), ("mysqladmin", "ping")),
+        "alive",
+        _count_mysql,
+    ),
+    Database(
+        ("Redis",),
+        ("redis", "valkey"),
+        ("dump.rdb", *_APPENDED),
+        _start_redis,
+        tuple((cli, "ping") for cli in _REDIS_CLI),
+        "PONG|NOAUTH",
+        _count_redis,
+    ),
+    Database(
+        ("MongoDB",),
+        ("mongo",),
+        ("WiredTiger",),
+        _start_mongo,
+        tuple(
+            (shell, "--quiet", "--eval", "db.adminCommand({ping: 1}).ok") for shell in _MONGO_SHELLS
+        ),
+        "1",
+        _count_mongo,
+    ),
+)

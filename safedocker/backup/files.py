@@ -1,0 +1,111 @@
+"""Files that matter, on a disk of this machine: written beside their place, synced, renamed into
+it; and folders that are gone at once."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+PIECE = 1 << 20  # bytes read at a time
+PART = ".part"  # the end of a name that is still being written
+GOING = ".going-"  # the beginning of a folder's that is being removed
+
+
+def make_folder(path: Path) -> None:
+    missing = [place for place in (path, *path.parents) if not place.exists()]
+    for place in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(0o700)
+            place.chmod(0o700)
+            sync_folder(place.parent)
+
+
+def write_file(path: Path, pieces: Iterable[bytes]) -> int:
+    """Write beside the place, sync, rename into it, sync the folder. Return the bytes written."""
+    beside = path.with_name(path.name + PART)
+    try:
+        file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(file, "wb", buffering=PIECE) as target:
+            os.fchmod(file, 0o600)
+            for piece in pieces:
+                target.write(piece)
+            target.flush()
+            sync_file(file)
+            written = target.tell()
+        beside.rename(path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        raise
+    return written
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            # What was just written is still in memory; checking it there proves nothing.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def remove_folder(folder: Path) -> None:
+    """Rename first: a removal that is killed half-way must not look like a backup."""
+    going = folder.with_name(GOING + folder.name)
+    folder.rename(going)
+    shutil.rmtree(going)
+
+
+def sync_file(file: int) -> None:
+    if hasattr(fcntl, "F_FULLFSYNC"):  # macOS: fsync stops at the drive's cache
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(file)
+
+
+def sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """One process at a time makes folders or removes them: the claim in one that is just being
+    made is not locked yet, and the one in a folder that is going is not there any more."""
+    lock = os.open(root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(lock).st_mode & 0o777 != 0o600:  # the umask took something away
+            os.fchmod(lock, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def try_lock(lock: int, *, shared: bool = False) -> bool:
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as fault:
+        if fault.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            return False
+        raise
+    return True
+
+
+def append_line(file: int, line: Mapping[str, object]) -> None:
+    text = json.dumps(line).encode("ascii") + b"\n"
+    os.lseek(file, 0, os.SEEK_END)
+    while text:
+        text = text[os.write(file, text) :]
+    sync_file(file)

@@ -1,0 +1,237 @@
+"""safedocker delete, expire: backups go, but never without somebody who says so."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from safedocker.cli.opened import engine_of, find_backup, open_store
+from safedocker.edge import audit, process, terminal, wording, wording_backup
+from safedocker.errors import ExitCode, Refused, SafedockerError
+from safedocker.loss.facts import Bytes
+from safedocker.policy import decide
+from safedocker.policy.options import CallerKind
+
+if TYPE_CHECKING:
+    from safedocker.backup.manifest import Backup
+    from safedocker.backup.store import FolderStore
+    from safedocker.policy.options import Caller
+
+_LENGTHS = {"h": 3600, "d": 86400, "w": 7 * 86400}
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def _age(
+    _context: click.Context, _option: click.Parameter, told: str | None
+) -> datetime.timedelta | None:
+    """ "30d": hours, days or weeks."""
+    if told is None:
+        return None
+    found = re.fullmatch(r"(\d{1,6})([hdw])", told)
+    if found is None:
+        raise click.BadParameter(f"{told!r} is no age: 12h, 30d and 8w are")
+    return datetime.timedelta(seconds=int(found[1]) * _LENGTHS[found[2]])
+
+
+def _size(_context: click.Context, _option: click.Parameter, told: str | None) -> int | None:
+    """ "10GB": bytes, in Docker's decimal units or in binary ones."""
+    if told is None:
+        return None
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmgt]?)(i?)b?", told.lower())
+    if found is None or (found[3] and not found[2]):
+        raise click.BadParameter(f"{told!r} is no size: 500MB, 10GB and 8GiB are")
+    return int(float(found[1]) * (_BINARY if found[3] else _UNITS)[found[2]])
+
+
+@click.command(short_help="Delete backups for good.")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+def delete(ids: tuple[str, ...]) -> int:
+    """Delete backups for good: shows what they hold, and wants it typed.
+
+    Only a person at a terminal can. One that is kept stays: `safedocker keep --off` first.
+    """
+    from safedocker.backup import expire as rules
+
+    store = open_store()
+    damaged = {one.id: one.error for one in store.list().damaged}
+    broken = tuple(dict.fromkeys(id_ for id_ in ids if id_ in damaged))
+    found = {one.id: one for one in (find_backup(store, id_) for id_ in ids if id_ not in broken)}
+    backups = tuple(found.values())
+    for backup in backups:
+        why = rules.reason_to_stay(store, backup)
+        if why == rules.KEPT:
+            raise SafedockerError(
+                f"{backup.id} stays: {why}", f"let it go first: safedocker keep --off {backup.id}"
+            )
+        if why and (lies := rules.lies_elsewhere(backup)):
+            raise SafedockerError(
+                f"{backup.id} stays: {lies}", "put it back first: safedocker undo"
+            )
+    _preview(store, backups)
+    for id_ in broken:
+        terminal.say(f"{id_}: {damaged[id_].message}")
+    return _remove(store, (*(one.id for one in backups), *broken), "delete", yes=False)
+
+
+@click.command(short_help="Delete old backups by age, count or free space.")
+@click.option("--older-than", callback=_age, metavar="AGE", help="Older ones go: 12h, 30d, 8w.")
+@click.option(
+    "--keep-last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="The last N stay. Alone: all others go; with another rule: that rule spares them.",
+)
+@click.option(
+    "--free",
+    callback=_size,
+    metavar="SIZE",
+    help="The oldest go until that is free: 10GB, 8GiB.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would go, and end.")
+@click.option("--yes", is_flag=True, help="Do not ask. For a timer's script.")
+def expire(
+    older_than: datetime.timedelta | None,
+    keep_last: int | None,
+    free: int | None,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Delete old backups. Shows what goes, and wants it typed unless --yes.
+
+    The newest backup always stays, and so do those that are kept, or whose undo was interrupted.
+    """
+    from safedocker.backup import expire as rules
+
+    if older_than is None and keep_last is None and free is None:
+        raise click.UsageError("say what may go: --older-than, --keep-last or --free")
+    store = open_store()
+    rule = rules.Rule(older_than, keep_last, free)
+    choice = rules.choose(store, rule, datetime.datetime.now(datetime.UTC))
+    _preview(store, choice.going)
+    for one in choice.spared:
+        terminal.say(f"{one.backup.id} stays: {one.why}")
+    if free is not None and not choice.enough:
+        terminal.say(f"even so, less than {Bytes(free)} will be free in {store.where}")
+    if not choice.going:
+        terminal.say("nothing to expire")
+    if dry_run or not choice.going:
+        return 0
+    return _remove(store, [backup.id for backup in choice.going], "expire", yes=yes)
+
+
+def _preview(store: FolderStore, going: Sequence[Backup]) -> None:
+    """Show what goes, and of which volumes nothing would be left."""
+    from safedocker.backup import expire as rules
+
+    if not going:
+        return
+    now = datetime.datetime.now(datetime.UTC)
+    rows = [
+        (
+            one.id,
+            wording.ago(one.taken_at, now),
+            str(Bytes(one.data_bytes)),
+            str(Bytes(one.stored_bytes)),
+            ", ".join(wording_backup.held(part) for part in one.parts),
+        )
+        for one in going
+    ]
+    terminal.table(("ID", "TAKEN", "HOLDS", "FREES", "WHAT"), rows)
+    leaving = {one.id for one in going}
+    staying = [one for one in store.list().backups if one.id not in leaving]
+    there: dict[str, frozenset[str] | None] = {}
+
+    def is_gone(backup: Backup, volume: str) -> bool | None:
+        engine = backup.engine.id if backup.engine else ""
+        if engine not in there:
+            there[engine] = _volumes_there(backup)
+        names = there[engine]
+        return None if names is None else volume not in names
+
+    for backup, volume in rules.last_copies(going, staying):
+        told = f"{backup.id} is the only backup of {wording.short(volume)}"
+        match is_gone(backup, volume):
+            case True:
+                terminal.say(f"{told}, which is gone from its engine")
+            case None:
+                terminal.say(f"{told}; whether that is still there can't be found out")
+
+
+def _volumes_there(backup: Backup) -> frozenset[str] | None:
+    """The volumes of a backup's engine; None where it can't be asked."""
+    with contextlib.suppress(SafedockerError), engine_of(backup, {}, any_engine=False) as engine:
+        if engine is not None and backup.engine and engine.identity.id == backup.engine.id:
+            return frozenset(engine.snapshot()[0])
+    return None
+
+
+def _remove(store: FolderStore, ids: Iterable[str], form: str, *, yes: bool) -> int:
+    """Ask, write it down, and delete. What is gone by itself meanwhile is as well."""
+    names = tuple(ids)
+    screen = terminal.Terminal()
+    who = decide.caller(os.environ, screen.can_ask, process.parent_command())
+    _ask(names, form, who, screen, yes=yes)
+    _audit(names, form, who, "deleted")
+    left = 0
+    for id_ in names:
+        try:
+            store.delete(id_)
+        except SafedockerError as fault:
+            left += 1
+            screen.note(f"{fault.message}; {fault.hint}")
+        else:
+            terminal.say(f"{id_} is deleted")
+    return int(ExitCode.ERROR) if left else 0
+
+
+def _ask(
+    ids: tuple[str, ...], form: str, who: Caller, screen: terminal.Terminal, *, yes: bool
+) -> None:
+    """Raise Refused unless somebody who may says so."""
+    if who.kind is CallerKind.AGENT:
+        _audit(ids, form, who, "refused")
+        raise Refused(
+            f"refused: an agent ({who.mark}) deletes no backups. Nothing was deleted",
+            "a person does that, at a terminal",
+        )
+    if yes:
+        return
+    if not who.can_be_asked:
+        _audit(ids, form, who, "refused")
+        ways = "" if form == "delete" else ", or says --yes in a script"
+        raise Refused(
+            f"refused: nobody can be asked ({who.kind.value}: {who.mark}). Nothing was deleted",
+            f"a person does that, at a terminal{ways}",
+        )
+    challenge = f"delete {wording.count(len(ids), 'backup')}"
+    if not screen.confirm(challenge, "go on, for good,"):
+        _audit(ids, form, who, "cancelled")
+        raise Refused("cancelled: nothing was deleted")
+
+
+def _audit(ids: tuple[str, ...], form: str, who: Caller, outcome: str) -> None:
+    audit.write(
+        Path(process.state_folder(), "audit.jsonl"),
+        {
+            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "argv": sys.argv,
+            "directory": process.working_directory(),
+            "form": f"safedocker-{form}",
+            "outcome": outcome,
+            "backups": list(ids),
+            "caller": who.kind.value,
+            "caller_mark": who.mark,
+            "parent": who.parent,
+            "user": os.getuid(),
+            "pid": os.getpid(),
+        },
+    )
