@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,6 +16,36 @@ from pathlib import Path
 PIECE = 1 << 20  # bytes read at a time
 PART = ".part"  # the end of a name that is still being written
 GOING = ".going-"  # the beginning of a folder's that is being removed
+
+
+def places_of(path: Path) -> tuple[str, ...]:
+    """A path as it is called here, and as it is called on the disk that is mounted there: of a
+    volume in a container, or of a container's own files, that is what the host calls it.
+
+    Source: Linux proc(5), mountinfo.
+    """
+    real = os.path.realpath(path)
+    places = [real]
+    with contextlib.suppress(OSError):
+        over: list[str] = []
+        for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+            fields = [_unescaped(field) for field in line.split()]
+            if real == fields[4] or real.startswith(f"{fields[4].rstrip('/')}/"):
+                over = fields if not over or len(fields[4]) >= len(over[4]) else over
+        if over:
+            rest = os.path.relpath(real, over[4])
+            roots = [over[3]]
+            roots += [
+                option.removeprefix("upperdir=")
+                for option in over[-1].split(",")
+                if option.startswith("upperdir=")
+            ]
+            places += [os.path.normpath(os.path.join(root, rest)) for root in roots]
+    return tuple(places)
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), field)
 
 
 def make_folder(path: Path) -> None:

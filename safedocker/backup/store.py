@@ -34,6 +34,7 @@ from safedocker.backup.files import (
     locked,
     make_folder,
     pieces_of,
+    places_of,
     remove_folder,
     sync_folder,
     try_lock,
@@ -279,6 +280,10 @@ class FolderStore:
         body = {"restore": 1, "volumes": [asdict(one) for one in restores]}
         text = json.dumps(body, indent=1).encode("ascii") + b"\n"
         self.write_note(id_, "restore.json", text)
+
+    def places(self) -> tuple[str, ...]:
+        """Where it lies, by all the names that its folder may have; () for a store elsewhere."""
+        return places_of(self._root)
 
     def free_bytes(self) -> int | None:
         """Return what this user may still write, in bytes; None where a store has no such limit."""

@@ -17,7 +17,7 @@ from functools import partial
 import zstandard
 
 import safedocker
-from safedocker.backup import dumping, layers, records, stillness, ways
+from safedocker.backup import apart, dumping, expire, layers, records, stillness, ways
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -102,6 +102,7 @@ def take(
     configuration, where it is contexts that go. What `wish` has moved is moved by
     aside.set_aside, as the last thing before the command; `process` is the stamp of who does it.
     """
+    apart.check(plan.losses, store, engine)
     occasion = Occasion(tuple(argv), cwd, caller, plan.form.name, plan.project, process)
     calm = Calm(plan.stops, plan.pauses) if stop else None
     return keep(losses, calm, engine, store, occasion, progress, now, reserve, contexts, wish)
@@ -120,6 +121,7 @@ def keep(
     wish: Wish = ARCHIVE,
 ) -> Backup:
     """As `take`, for losses that no plan names; `calm` None: whoever runs with them may go on."""
+    apart.check(losses, store, engine)
     places = Places(engine, contexts)
     try:
         return _Taking(losses, calm, places, store, occasion, progress, now, reserve, wish).run()
@@ -131,7 +133,7 @@ def keep(
         ) from fault
     except OSError as fault:
         if fault.errno in _FULL:
-            raise _full(losses, store, reserve) from fault
+            raise _full(losses, store, reserve, now) from fault
         raise NoBackup(
             f"the backup failed: {_reason(fault)}: nothing was removed",
             f"see that {store.where} can be written and the engine answers",
@@ -357,7 +359,7 @@ class _Taking:
             raise NoBackup(
                 f"the backup needs about {Bytes(need)} in {self._store.where}, where "
                 f"{Bytes(free)} are free: nothing was removed",
-                "make room there, or set XDG_DATA_HOME to a folder on another disk",
+                _room(self._store, need, self._now),
             )
 
     def _need(self) -> int:
@@ -441,14 +443,29 @@ def _reason(fault: BaseException) -> str:
     return said or str(fault) or type(fault).__name__
 
 
-def _full(losses: Iterable[Loss], store: FolderStore, reserve: int) -> NoBackup:
+def _room(store: FolderStore, need: int, now: datetime.datetime) -> str:
+    """How to make room, as a hint: by what can be expired first of all."""
+    other = "make room there, or set XDG_DATA_HOME to a folder on another disk"
+    with contextlib.suppress(SafedockerError, OSError):
+        found = expire.choose(store, expire.Rule(free=need), now)
+        if found.going:
+            backups = "1 old backup" if len(found.going) == 1 else f"{len(found.going)} old backups"
+            enough = "" if found.enough else ", which is not enough"
+            line = f"safedocker expire --free {-(-need // 1_000_000)}MB"
+            return f"to let {backups} go, {Bytes(found.bytes)}{enough}: {line}\n{other}"
+    return other
+
+
+def _full(
+    losses: Iterable[Loss], store: FolderStore, reserve: int, now: datetime.datetime
+) -> NoBackup:
     most = sum(max(loss.size or 0, loss.at_least) for loss in losses) + reserve
     with contextlib.suppress(OSError):
         free = store.free_bytes() or 0
         return NoBackup(
             f"the disk of {store.where} is full: the backup needs up to {Bytes(most)}, "
             f"{Bytes(free)} are free: nothing was removed",
-            "make room there, or set XDG_DATA_HOME to a folder on another disk",
+            _room(store, most, now),
         )
     return NoBackup(f"the disk of {store.where} is full: nothing was removed", "make room there")
 

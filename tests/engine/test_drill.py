@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import time
-from pathlib import Path
 
 import pytest
 
