@@ -1,20 +1,27 @@
 """A program that stands before an engine's socket: it lets something happen just before the engine
-is asked for its volumes, or lets the engine have lost count of who uses them.
+is asked for its volumes, or lets the engine have lost count of who uses them; or what goes through
+an archive is cut, lacks a file, or never arrives, and nobody says so.
 
-    proxy.py LISTEN ENGINE [--before SCRIPT] [--lost-count]
+    proxy.py LISTEN ENGINE [--before SCRIPT] [--lost-count] [--cut BYTES] [--lose NAME] [--swallow]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import http
+import http.client
+import io
 import re
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
+READS = re.compile(rb"GET (/v[\d.]+)?/containers/[^/]+/archive\?")
+WRITES = re.compile(rb"PUT (/v[\d.]+)?/containers/[^/]+/archive\?")
 VOLUMES = re.compile(rb"GET (/v[\d.]+)?/volumes(\?\S*)? HTTP/1.1\r\n")
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -45,13 +52,41 @@ def serve(client: socket.socket, options: argparse.Namespace) -> None:
         head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head, count=1)
         head = head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
     with socket.socket(socket.AF_UNIX) as engine, client:
+        if options.swallow and WRITES.match(head):
+            head = head.partition(b"\r\n\r\n")[2]
+            while not head.endswith(b"0\r\n\r\n"):
+                head += client.recv(1 << 16)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            return
         engine.connect(options.engine)
         engine.sendall(head)
+        if READS.match(head) and (options.lose or options.cut):
+            client.sendall(spoiled(engine, options))
+            return
         back = threading.Thread(target=carry, args=(engine, client), daemon=True)
         back.start()
         forth = threading.Thread(target=carry, args=(client, engine), daemon=True)
         forth.start()
         back.join()
+
+
+def spoiled(engine: socket.socket, options: argparse.Namespace) -> bytes:
+    """The engine's answer with less in it, and ended in order."""
+    answer = http.client.HTTPResponse(engine)
+    answer.begin()
+    body = answer.read()
+    if options.lose and answer.status == http.HTTPStatus.OK:
+        kept = io.BytesIO()
+        with tarfile.open(fileobj=io.BytesIO(body)) as whole, tarfile.open(fileobj=kept, mode="w") as less:
+            for member in whole:
+                if not member.name.endswith(f"/{options.lose}"):
+                    less.addfile(member, whole.extractfile(member) if member.isreg() else None)
+        body = kept.getvalue()
+    body = body[: options.cut or None]
+    lines = [f"HTTP/1.1 {answer.status} {answer.reason}", f"Content-Length: {len(body)}"]
+    stat = answer.getheader("X-Docker-Container-Path-Stat", "")
+    lines += [f"X-Docker-Container-Path-Stat: {stat}", "Connection: close", "", ""]
+    return "\r\n".join(lines).encode() + body
 
 
 def main() -> None:
@@ -60,6 +95,9 @@ def main() -> None:
     parser.add_argument("engine")
     parser.add_argument("--before", default="")
     parser.add_argument("--lost-count", action="store_true")
+    parser.add_argument("--cut", type=int, default=0)
+    parser.add_argument("--lose", default="")
+    parser.add_argument("--swallow", action="store_true")
     options = parser.parse_args()
     Path(options.listen).unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listening:

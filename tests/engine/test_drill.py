@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import time
 
 import pytest
@@ -54,3 +55,84 @@ def test_drill_starts_the_database_counts_and_leaves_nothing(database):
     shown = shell.run(f"safedocker show {told['id']}", check=True).stdout
     assert "PostgreSQL 15 came up in" in shown
     assert "about 20000 rows" in shown
+
+
+# What a drill says where it can't be well. An image that only looks like a database's.
+
+
+@pytest.fixture
+def idle(shell: Shell) -> Shell:
+    """A backup of a volume that looks like PostgreSQL's, and an image that starts and does nothing."""
+    shell.out(
+        "docker create --name made busybox; docker commit -c 'CMD [\"sleep\", \"1000\"]' "
+        "-c 'VOLUME /other' made postgres:idle; docker rm made;"
+        "docker create --name db -v /var/lib/postgresql/data postgres:idle"
+    )
+    told = '{{range .Mounts}}{{if ne .Destination "/other"}}{{.Name}}{{end}}{{end}}'
+    place = shell.place(shell.out(f"docker inspect -f '{told}' db"))
+    (place / "pgdata/global").mkdir(parents=True)
+    (place / "pgdata/PG_VERSION").write_text("15\n")
+    (place / "pgdata/global/pg_control").write_bytes(bytes(8192))
+    shell.run("docker rm -v db", check=True, SAFEDOCKER_MODE="backup")
+    return shell
+
+
+def test_drill_of_a_database_that_does_not_come_up_says_so_and_leaves_nothing(idle):
+    shell = idle
+    before = shell.state()
+    done = shell.run("safedocker drill --wait 1")
+    assert done.returncode == 1
+    assert "PostgreSQL 15 did not come up within 1 s" in done.stdout
+    assert shell.state() == before
+    assert left_over(shell) == []
+    assert "not well" in shell.run("safedocker backups", check=True).stdout
+
+    shell.run("docker rmi postgres:idle", check=True)
+    done = shell.run("safedocker drill")
+    assert done.returncode == 1
+    assert "the image postgres:idle is not on the engine" in done.stdout
+    assert left_over(shell) == []
+
+
+def test_drill_tells_the_last_lines_of_a_database_that_ended(shell):
+    shell.engine.image("postgres:15")
+    shell.out("docker create --name db postgres:15")
+    place = shell.place(shell.out("docker inspect -f '{{(index .Mounts 0).Name}}' db"))
+    (place / "global").mkdir()
+    (place / "PG_VERSION").write_text("15\n")
+    (place / "global/pg_control").write_bytes(bytes(8192))
+    shell.run("docker rm -v db", check=True, SAFEDOCKER_MODE="backup")
+    done = shell.run("safedocker drill")
+    assert done.returncode == 1
+    assert "instead of coming up" in done.stdout
+    assert "postgresql.conf" in done.stdout, "its own last words"
+    assert left_over(shell) == []
+
+
+def test_a_drill_that_was_killed_is_swept_by_the_next_look(idle):
+    shell = idle
+    before = shell.state()
+    drill = shell.begin("safedocker drill")
+    deadline = time.monotonic() + 60
+    while not shell.running():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    drill.send(signal.SIGKILL).ended()
+    assert left_over(shell) != []
+    shell.run("safedocker diff", check=False)
+    assert left_over(shell) == []
+    assert shell.state() == before
+
+
+def test_drill_of_plain_files_compares_them(shell):
+    shell.out("docker volume create data")
+    (shell.place("data") / "file").write_text("x")
+    shell.run("docker volume rm data", check=True, SAFEDOCKER_MODE="backup")
+    done = shell.run("safedocker drill", check=True)
+    assert "data: files compared, nothing to start" in done.stdout
+    assert left_over(shell) == []
+    (file,) = shell.store.glob("*/*.zst")
+    file.write_bytes(file.read_bytes()[:-1])
+    done = shell.run("safedocker drill")
+    assert done.returncode == 1
+    assert "volume-1.tar.zst" in done.stdout
