@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import io
 import os
 import posixpath
+import tarfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -183,6 +185,8 @@ class _Trying:
         command = (*image[1], *start.arguments) if start.arguments else ()
         known, user = self._known(use)
         environment = {**known, **dict(start.environment)}
+        if start.files:
+            self.engine.write_volume(one.scratch, [_tar(one, start.files)])
         volumes = {
             each.target: other.scratch
             for other in self.laid
@@ -239,6 +243,17 @@ class _Trying:
             if (found.get("Config") or {}).get("Image") == use.image:
                 return found
         return {}
+
+
+def _tar(one: _Laid, files: Iterable[tuple[str, bytes]]) -> bytes:
+    """Files for the data folder, as `write_volume` takes them."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        for name, content in files:
+            member = tarfile.TarInfo(posixpath.join("volume", one.data, name))
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return held.getvalue()
 
 
 def _use(part: Part, row: Database) -> Use | None:

@@ -42,8 +42,11 @@ def at_a_terminal(place, *words):
         sys.executable,
         ["-m", "safedocker", *words],
         env={
-            **{"HOME": str(place.home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
-            **{"TERM": "xterm", "DOCKER_HOST": "unix:///nonexistent/docker.sock"},
+            "HOME": str(place.home),
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "TERM": "xterm",
+            "DOCKER_HOST": "unix:///nonexistent/docker.sock",
         },
         cwd=str(place.home),
         dimensions=(50, 120),
@@ -123,7 +126,9 @@ def test_s14_backups_are_deleted_by_nobody_but_a_person(place, five, words, envi
     assert audit(place)[-1]["outcome"] == "refused"
 
 
-@pytest.mark.parametrize("typed", ["delete 2 backups", "yes", ""], ids=["the-words", "yes", "enter"])
+@pytest.mark.parametrize(
+    "typed", ["delete 2 backups", "yes", ""], ids=["the-words", "yes", "enter"]
+)
 def test_s14_deleting_wants_it_typed_after_a_preview(place, five, typed):
     screen = at_a_terminal(place, "delete", five[0].id, five[1].id)
     screen.expect("v50")

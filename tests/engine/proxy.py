@@ -77,7 +77,10 @@ def spoiled(engine: socket.socket, options: argparse.Namespace) -> bytes:
     body = answer.read()
     if options.lose and answer.status == http.HTTPStatus.OK:
         kept = io.BytesIO()
-        with tarfile.open(fileobj=io.BytesIO(body)) as whole, tarfile.open(fileobj=kept, mode="w") as less:
+        with (
+            tarfile.open(fileobj=io.BytesIO(body)) as whole,
+            tarfile.open(fileobj=kept, mode="w") as less,
+        ):
             for member in whole:
                 if not member.name.endswith(f"/{options.lose}"):
                     less.addfile(member, whole.extractfile(member) if member.isreg() else None)

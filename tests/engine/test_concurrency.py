@@ -13,7 +13,6 @@ from safedocker.backup.notes import Found
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import silent
 from safedocker.backup.verify import verify
-from safedocker.edge.engine import Engine
 from tests.engine.test_take import NOW, client, store
 from tests.engines import PrivateEngine
 
@@ -72,7 +71,12 @@ def test_a_hundred_backups_and_undos_by_eight_processes_leave_a_whole_store(
         environ = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
         workers = [
             subprocess.Popen(
-                [sys.executable, "-c", WORKS, *map(str, (engine26.socket, store.where, me, ROUNDS))],
+                [
+                    sys.executable,
+                    "-c",
+                    WORKS,
+                    *map(str, (engine26.socket, store.where, me, ROUNDS)),
+                ],
                 env=environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

@@ -18,18 +18,22 @@ START = "docker run -d --name db postgres:15"  # its data in an anonymous volume
 
 @pytest.fixture
 def database(shell: Shell) -> Shell:
-    """A PostgreSQL that runs, with twenty thousand rows in it."""
+    """A PostgreSQL that runs, with twenty thousand rows in it, and that lets nobody in."""
     shell.engine.image("postgres:15")
     shell.out(START)
     deadline = time.monotonic() + 60
     while shell.run("docker exec db pg_isready -h 127.0.0.1 -q", real=True).returncode:
         assert time.monotonic() < deadline, "PostgreSQL did not come up"
         time.sleep(0.1)
-    for statement in (
-        "create table orders (id int primary key, note text)",
-        "insert into orders select n, 'order ' || n from generate_series(1, 20000) n",
+    for role, statement in (
+        ("postgres", "create table orders (id int primary key, note text)"),
+        ("postgres", "insert into orders select n, 'order ' || n from generate_series(1, 20000) n"),
+        ("postgres", "create role app superuser login"),
+        ("app", "alter role postgres rename to someone"),
     ):
-        shell.out(shlex.join(("docker", "exec", "db", "psql", "-U", "postgres", "-c", statement)))
+        psql = ("docker", "exec", "db", "psql", "-U", role, "-d", "postgres", "-c", statement)
+        shell.out(shlex.join(psql))
+    shell.out("docker exec db sh -c 'echo local all all reject >$PGDATA/pg_hba.conf'")
     return shell
 
 
@@ -62,10 +66,10 @@ def test_drill_starts_the_database_counts_and_leaves_nothing(database):
 
 @pytest.fixture
 def idle(shell: Shell) -> Shell:
-    """A backup of a volume that looks like PostgreSQL's, and an image that starts and does nothing."""
+    """A backup of a volume that looks like PostgreSQL's; its image starts and does nothing."""
     shell.out(
-        "docker create --name made busybox; docker commit -c 'CMD [\"sleep\", \"1000\"]' "
-        "-c 'VOLUME /other' made postgres:idle; docker rm made;"
+        "docker create --name made busybox; docker commit -c 'VOLUME /other' "
+        '-c \'CMD ["sh", "-c", "sleep 1000"]\' made postgres:idle; docker rm made;'
         "docker create --name db -v /var/lib/postgresql/data postgres:idle"
     )
     told = '{{range .Mounts}}{{if ne .Destination "/other"}}{{.Name}}{{end}}{{end}}'

@@ -116,9 +116,7 @@ def test_s14_a_container_s_own_files_are_told_by_what_lies_over_what(tmp_path):
     for folder in (lower, upper, work, merged):
         folder.mkdir()
     options = f"lowerdir={lower},upperdir={upper},workdir={work}"
-    done = subprocess.run(
-        ["mount", "-t", "overlay", "overlay", "-o", options, merged], check=False
-    )
+    done = subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, merged], check=False)
     if done.returncode:
         pytest.skip("no overlay here")
     try:
@@ -141,3 +139,30 @@ def test_a_backup_s_folder_copied_elsewhere_restores(filled, tmp_path):
     shell.run("safedocker undo", check=True, **elsewhere)
     assert see(shell.place("data")) == before
     shell.run(f"safedocker diff {backup}", check=True, **elsewhere)
+
+
+def test_s22_where_room_is_short_the_hint_makes_it(filled, tmp_path):
+    """An old backup stands in the way; what the hint says to type lets it go."""
+    shell = filled
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", disk], check=True)
+    here = {"XDG_DATA_HOME": str(disk), "SAFEDOCKER_MODE": "backup"}
+    try:
+        shell.run("docker volume rm data", check=True, **here)
+        shell.out("docker volume create small; docker volume create large")
+        (shell.place("small") / "file").write_text("x")
+        shell.run("docker volume rm small", check=True, **here)
+        with (shell.place("large") / "zeros").open("wb") as file:
+            file.write(bytes(70_000_000))
+        done = shell.run("docker volume rm large", **here)
+        assert done.returncode == 73
+        hint = re.search(r"to let 1 old backup go, 5.0 MB: (safedocker expire .+)", done.stderr)
+        assert hint, done.stderr
+        shell.run(f"{hint[1]} --yes", check=True, **here)
+        shell.run("docker volume rm large", check=True, **here)
+        assert "large" not in shell.volumes()
+        told = shell.run("safedocker expire --keep-last 1 --dry-run", check=True, **here).stdout
+        assert "is the only backup of small, which is gone from its engine" in told
+    finally:
+        subprocess.run(["umount", disk], check=True)

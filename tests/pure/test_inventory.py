@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 import tarfile
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -70,6 +71,21 @@ def test_counts_what_is_there() -> None:
         root_gid=998,
         root_mode=0o4750,
     )
+
+
+def test_entries_are_handed_on_and_none_is_remembered() -> None:
+    many = archive(root(), *(member(f"volume/{number:06}") for number in range(3000)))
+    told: list[bytes] = []
+    reader = TreeReader(lambda entry, _contents: told.append(entry.path), remember=False)
+    tracemalloc.start()
+    try:
+        reader.feed(many)
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert reader.end().uid == 999
+    assert (len(told), told[-1]) == (3001, b"002999")
+    assert held < 3001 * 60 + 100_000, "the list of paths alone"
 
 
 def test_spelling_of_headers_does_not_matter() -> None:
