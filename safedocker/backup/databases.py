@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -46,11 +46,22 @@ class Database:
     answer: str  # a pattern
     count: Callable[[Trial, Mapping[str, str]], Counts | None]
 
+    def has_image(self, *images: str) -> bool:
+        """Is one of these an image of it, by its name?"""
+        return any(word in image.lower() for word in self.images for image in images)
 
-def of(content: str) -> Database | None:
-    """The row for what a look inside said: "PostgreSQL 15"; None where it can't be started."""
+
+def of(content: str, images: Iterable[str]) -> Database | None:
+    """The row for what a look inside said: "PostgreSQL 15"; None where it can't be started.
+
+    One that writes its files only when it ends was seen as less than that: there the images of the
+    containers that ran with the volume tell.
+    """
     name = content.partition(" ")[0]
-    return next((row for row in DATABASES if name in row.names), None)
+    if name not in {"", "files"}:
+        return next((row for row in DATABASES if name in row.names), None)
+    told = [image.lower() for image in images]
+    return next((row for row in DATABASES if row.has_image(*told)), None)
 
 
 def folder_of(path: str, row: Database) -> tuple[str, str] | None:
@@ -137,6 +148,7 @@ _SCHEMAS = (
 
 
 def _count_mysql(trial: Trial, _environment: Mapping[str, str]) -> Counts | None:
+    first(trial, [(program, "--analyze", "--all-databases") for program in _MYSQL_CHECKS])
     asked = [(program, "-N", "-B", "-e", _SCHEMAS) for program in ("mariadb", "mysql")]
     said = first(trial, asked, r"^\d+\t\d+\t\d+\s*$")
     if said is None:
@@ -170,6 +182,7 @@ def _count_mongo(trial: Trial, _environment: Mapping[str, str]) -> Counts | None
     return {"databases": databases, "collections": collections, "documents": documents}
 
 
+_MYSQL_CHECKS = ("mariadb-check", "mysqlcheck")
 _APPENDED = ("appendonlydir", "appendonly.aof")
 _REDIS_CLI = ("redis-cli", "valkey-cli")
 _MONGO_SHELLS = ("mongosh", "mongo")

@@ -131,7 +131,7 @@ def _lay(
 ) -> None:
     """Fill a scratch volume, read it back and compare. Raise BadArchive when it is not the same."""
     name, total = one.part.name, expected.bytes
-    row = databases.of(one.part.content)
+    row = _row(one.part)
 
     def tell(entry: Entry, _content: bytes) -> None:
         found = row and databases.folder_of(os.fsdecode(entry.path), row)
@@ -161,23 +161,25 @@ class _Trying:
 
     def run(self, one: _Laid) -> PartDrill:
         """Start what lies in one of the volumes, and count what it holds."""
-        part, row = one.part, databases.of(one.part.content)
-        if row is None:
+        part, row = one.part, _row(one.part)
+        plain = part.content in {"", "files"}
+        if row is None or (plain and not one.marks):
             told = "files compared, nothing to start"
-            if part.content not in {"", "files"}:
+            if not plain:
                 told = f"files compared; how {part.content} is started is not known here"
             return PartDrill(part.name, Outcome.COMPARED, told)
+        content = row.names[0] if plain else part.content
         use = _use(part, row)
         if use is None:
-            told = f"files compared; {part.content} was not started: nobody is known that ran it"
+            told = f"files compared; {content} was not started: nobody is known that ran it"
             return PartDrill(part.name, Outcome.COMPARED, told)
         if not one.marks:
-            why = f"no data folder of {part.content} was found among its files"
+            why = f"no data folder of {content} was found among its files"
             return PartDrill(part.name, Outcome.FAILED, why)
         image = self.engine.trials.image(use.image)
         if image is None:
             why = (
-                f"files compared; the image {use.image} is not on the engine, so {part.content} "
+                f"files compared; the image {use.image} is not on the engine, so {content} "
                 f"could not be started: docker pull {use.image}"
             )
             return PartDrill(part.name, Outcome.FAILED, why)
@@ -198,14 +200,14 @@ class _Trying:
             with self.engine.trials.trial(image[0], command, environment, user, volumes) as trial:
                 why = self._await(trial, row)
                 if why:
-                    told = f"{part.content} {why}"
+                    told = f"{content} {why}"
                     return PartDrill(part.name, Outcome.FAILED, told, trial.log(_LOG_LINES))
                 took = time.monotonic() - began
                 counts = row.count(trial, environment)
         except NoBackup as fault:  # the engine would not start it
-            why = f"{part.content} could not be started: {fault.message}"
+            why = f"{content} could not be started: {fault.message}"
             return PartDrill(part.name, Outcome.FAILED, why)
-        told = f"{part.content} came up in {took:.1f} s"
+        told = f"{content} came up in {took:.1f} s"
         if counts is None:
             told += "; what it holds could not be counted: it let nobody in"
         return PartDrill(part.name, Outcome.CAME_UP, told, counts=dict(counts or {}))
@@ -256,10 +258,14 @@ def _tar(one: _Laid, files: Iterable[tuple[str, bytes]]) -> bytes:
     return held.getvalue()
 
 
+def _row(part: Part) -> Database | None:
+    return databases.of(part.content, [use.image for use in part.used_by])
+
+
 def _use(part: Part, row: Database) -> Use | None:
     """The container that ran the database, of all that mounted its volume."""
 
     def worth(use: Use) -> tuple[bool, bool]:
-        return any(word in use.image.lower() for word in row.images), use.running
+        return row.has_image(use.image), use.running
 
     return max(part.used_by, key=worth, default=None)

@@ -13,6 +13,9 @@ from tests.engine.conftest import Shell
 pytestmark = pytest.mark.engine
 
 
+ONE = pytest.mark.parametrize("engine", ["26"], indirect=True)
+
+
 @pytest.fixture
 def kept(shell: Shell) -> Shell:
     """A volume that was backed up and is back, and a container that was."""
@@ -76,6 +79,7 @@ def test_diff_says_nothing_changed_then_what_did(kept):
     assert "  ~ owner (owner 0:0 -> 7:8)" in lines
 
 
+@ONE
 def test_diff_tells_the_definition_who_runs_and_that_a_volume_is_gone(kept):
     shell = kept
     shell.out("docker volume rm data; docker volume create --label a=c data")
@@ -92,6 +96,7 @@ def test_diff_tells_the_definition_who_runs_and_that_a_volume_is_gone(kept):
     assert (done.returncode, done.stdout) == (1, "data: the volume is gone\n")
 
 
+@ONE
 def test_diff_ends_with_2_where_it_can_not_be_known(kept):
     shell = kept
     assert shell.run("safedocker diff --volume other").returncode == 2
@@ -108,6 +113,7 @@ def test_diff_ends_with_2_where_it_can_not_be_known(kept):
 # verify
 
 
+@ONE
 def test_verify_names_every_part_that_is_not_what_it_was(kept):
     shell = kept
     shell.out("docker run --name box -v more:/m busybox sh -c 'head -c 60000000 /dev/zero >/blob'")

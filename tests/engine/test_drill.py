@@ -6,13 +6,16 @@ import json
 import shlex
 import signal
 import time
+from typing import NamedTuple
 
 import pytest
 
 from tests.engine.conftest import Shell
+from tests.images import IMAGES
 
 pytestmark = pytest.mark.engine
 
+ONE = pytest.mark.parametrize("engine", ["26"], indirect=True)
 START = "docker run -d --name db postgres:15"  # its data in an anonymous volume
 
 
@@ -42,6 +45,7 @@ def left_over(shell: Shell) -> list[object]:
     return [*shell.helpers(), *(v for v in shell.volumes() if "scratch" in v), *shell.partial()]
 
 
+@ONE
 def test_drill_starts_the_database_counts_and_leaves_nothing(database):
     shell = database
     shell.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
@@ -98,21 +102,21 @@ def test_drill_of_a_database_that_does_not_come_up_says_so_and_leaves_nothing(id
     assert left_over(shell) == []
 
 
-def test_drill_tells_the_last_lines_of_a_database_that_ended(shell):
-    shell.engine.image("postgres:15")
-    shell.out("docker create --name db postgres:15")
-    place = shell.place(shell.out("docker inspect -f '{{(index .Mounts 0).Name}}' db"))
-    (place / "global").mkdir()
-    (place / "PG_VERSION").write_text("15\n")
-    (place / "global/pg_control").write_bytes(bytes(8192))
-    shell.run("docker rm -v db", check=True, SAFEDOCKER_MODE="backup")
+@ONE
+def test_drill_tells_the_last_lines_of_a_database_that_ended(idle):
+    shell = idle
+    shell.out(
+        "docker create --name made postgres:idle; docker commit -c "
+        '\'CMD ["sh", "-c", "echo no such locale >&2; exit 3"]\' made postgres:idle'
+    )
     done = shell.run("safedocker drill")
     assert done.returncode == 1
-    assert "instead of coming up" in done.stdout
-    assert "postgresql.conf" in done.stdout, "its own last words"
+    assert "PostgreSQL 15 ended with exit code 3 instead of coming up" in done.stdout
+    assert "| no such locale" in done.stdout
     assert left_over(shell) == []
 
 
+@ONE
 def test_a_drill_that_was_killed_is_swept_by_the_next_look(idle):
     shell = idle
     before = shell.state()
@@ -128,6 +132,7 @@ def test_a_drill_that_was_killed_is_swept_by_the_next_look(idle):
     assert shell.state() == before
 
 
+@ONE
 def test_drill_of_plain_files_compares_them(shell):
     shell.out("docker volume create data")
     (shell.place("data") / "file").write_text("x")
@@ -140,3 +145,64 @@ def test_drill_of_plain_files_compares_them(shell):
     done = shell.run("safedocker drill")
     assert done.returncode == 1
     assert "volume-1.tar.zst" in done.stdout
+
+
+# The other databases that a drill can start
+
+
+class Case(NamedTuple):
+    """How one is run, written, and what a drill has to count."""
+
+    image: str
+    flags: str
+    ready: str
+    write: str
+    counts: dict[str, int]
+
+
+SQL = """
+create database shop; create table shop.orders (id int auto_increment primary key, note text);
+insert into shop.orders (note) values ('one'); insert into shop.orders (note) values ('two');
+insert into shop.orders (note) select note from shop.orders;
+"""
+APPENDS = """
+redis-cli config set save ''; redis-cli config set appendonly yes
+redis-cli mset a 1 b 2 c 3; sleep 1.5
+"""
+CASES = {
+    "mariadb": Case(
+        "mariadb:10.11",
+        "-e MARIADB_ROOT_PASSWORD=secret",
+        "mariadb-admin ping",
+        f"mariadb -psecret -e {shlex.quote(SQL)}",
+        {"databases": 1, "tables": 1, "rows": 4},
+    ),
+    "redis": Case(
+        "redis:7",
+        "",
+        "redis-cli ping",
+        f"sh -c {shlex.quote(APPENDS)}",
+        {"databases": 1, "keys": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_drill_starts_the_other_databases(start_engine, home, case):
+    if case.image not in IMAGES:
+        pytest.skip(f"{case.image} is not built here")
+    engine = start_engine("26")
+    with engine.swept():
+        shell = Shell(engine, home)
+        engine.image(case.image)
+        shell.out(f"docker run -d --name db {case.flags} {case.image}")
+        deadline = time.monotonic() + 60
+        while shell.run(f"docker exec db {case.ready}", real=True).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        shell.out(f"docker exec db {case.write}")
+        shell.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
+        done = shell.run("safedocker drill --json")
+        (part,) = json.loads(done.stdout)["parts"]
+        assert (part["outcome"], part["counts"]) == ("came up", case.counts), done.stdout
+        assert left_over(shell) == []

@@ -19,6 +19,7 @@ from tests.engine.test_round_trip import see
 
 pytestmark = pytest.mark.engine
 
+ONE = pytest.mark.parametrize("engine", ["26"], indirect=True)
 SPOILS = {
     "a-file-is-missing": (["--lose", "big"], "the engine counts"),
     "the-stream-is-cut": (["--cut", "3000000"], "cut short"),
@@ -70,6 +71,7 @@ def test_s17_a_restore_that_went_nowhere_is_not_called_done(filled):
     assert see(shell.place("data")) == before
 
 
+@ONE
 @pytest.mark.parametrize("there", [False, True], ids=["gone", "there-and-empty"])
 def test_s19_the_root_directory_s_mode_and_owner_come_back(filled, there):
     """PostgreSQL starts on no other."""
@@ -97,6 +99,7 @@ def mounted(filled: Shell, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", place], check=True)
 
 
+@ONE
 @pytest.mark.parametrize("where", ["by-its-path", "mounted-elsewhere"])
 def test_s14_a_store_inside_the_volume_that_goes_is_refused(filled, mounted, where):
     shell = filled
@@ -125,6 +128,7 @@ def test_s14_a_container_s_own_files_are_told_by_what_lies_over_what(tmp_path):
         subprocess.run(["umount", merged], check=True)
 
 
+@ONE
 def test_a_backup_s_folder_copied_elsewhere_restores(filled, tmp_path):
     shell = filled
     before = see(shell.place("data"))
@@ -141,6 +145,7 @@ def test_a_backup_s_folder_copied_elsewhere_restores(filled, tmp_path):
     shell.run(f"safedocker diff {backup}", check=True, **elsewhere)
 
 
+@ONE
 def test_s22_where_room_is_short_the_hint_makes_it(filled, tmp_path):
     """An old backup stands in the way; what the hint says to type lets it go."""
     shell = filled
