@@ -18,7 +18,7 @@ import zstandard
 
 from safedocker.backup import ways
 from safedocker.backup.inventory import BadArchive, Entry, TreeReader
-from safedocker.backup.manifest import Backup, Consistency, Part, Stored
+from safedocker.backup.manifest import Backup, Part, Stored
 from safedocker.backup.stillness import users
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
@@ -85,16 +85,16 @@ def compare(
 
     Raise SafedockerError when one of the two can't be read whole.
     """
-    if part.file is None and part.consistency is not Consistency.DEFINITION:
-        raise SafedockerError(
-            f"the data of {part.name} lies on its engine, not in the store: it can't be compared",
-            f"put it beside the volume: safedocker undo {backup.id} --volume {part.name} --as NEW",
-        )
     volume = engine.volume(part.name)
     if volume is None:
         held = part.inventory.entries if part.inventory else 0
         yield Difference(part, True, (), (), {Turn.REMOVED: held}, 0)
         return
+    if part.aside is not None:
+        raise SafedockerError(
+            f"{part.name} was moved aside and not copied: it can't be compared",
+            f"see where it stands: safedocker verify {backup.id}",
+        )
     _volumes, containers = engine.snapshot()
     running = tuple(one.name for one in users(part.name, containers) if one.running)
     definition = tuple(_definition(part, volume))

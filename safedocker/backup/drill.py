@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from safedocker.backup import databases, layers, ways
 from safedocker.backup.databases import Database, Trial
 from safedocker.backup.inventory import BadArchive, Entry, Inventory, TreeReader, difference
-from safedocker.backup.manifest import Backup, Consistency, Part, Use
+from safedocker.backup.manifest import Backup, Part, Use
 from safedocker.backup.notes import Drill, Outcome, PartDrill
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
@@ -115,10 +115,10 @@ def _read_only(part: Part) -> PartDrill:
     """What is no volume with files of its own: nothing of it can be started apart."""
     if part.file is not None:
         return PartDrill(part.name, Outcome.COMPARED, "its file was read and compared")
-    if part.consistency is Consistency.DEFINITION:
+    if part.aside is None:
         told = "only its definition is in the backup: nothing to try"
         return PartDrill(part.name, Outcome.COMPARED, told)
-    told = "its data lies on its engine, not in the store: it was not tried"
+    told = "it was moved aside and not copied: it can't be tried without putting it back"
     return PartDrill(part.name, Outcome.FAILED, told)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from safedocker.backup import notes
-from safedocker.backup.manifest import Backup, Consistency
+from safedocker.backup.manifest import Backup
 from safedocker.backup.store import FolderStore
 
 KEPT = "it is kept"
+HALF_UNDONE = "an undo of it was interrupted"
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,13 @@ class Choice:
         return sum(backup.stored_bytes for backup in self.going)
 
 
-def choose(store: FolderStore, rule: Rule, now: datetime.datetime) -> Choice:
-    """Apply a rule to what a store holds. `now` is UTC.
+def choose(
+    store: FolderStore,
+    rule: Rule,
+    now: datetime.datetime,
+    lives: Callable[[str], bool] = lambda _: False,
+) -> Choice:
+    """Apply a rule to what a store holds. `now` is UTC, `lives` tells a process by its stamp.
 
     The newest backup always stays. One that can't be read is no part of it.
     """
@@ -57,7 +63,7 @@ def choose(store: FolderStore, rule: Rule, now: datetime.datetime) -> Choice:
     free = store.free_bytes()
 
     def let_go(backup: Backup) -> bool:
-        why = reason_to_stay(store, backup)
+        why = reason_to_stay(store, backup, lives)
         if why:
             spared.append(Spared(backup, why))
         else:
@@ -78,27 +84,19 @@ def choose(store: FolderStore, rule: Rule, now: datetime.datetime) -> Choice:
     for backup in for_room:
         if free >= rule.free:
             break
-        if let_go(backup):
+        if backup.stored_bytes and let_go(backup):
             free += backup.stored_bytes
     return Choice(tuple(going), tuple(spared), enough=free >= rule.free)
 
 
-def reason_to_stay(store: FolderStore, backup: Backup) -> str:
-    """Why a backup is not let go, whatever its age; "" when there is no reason."""
+def reason_to_stay(store: FolderStore, backup: Backup, lives: Callable[[str], bool]) -> str:
+    """Why a backup is not let go, whatever its age; "" when there is no reason. `lives` tells a
+    process by its stamp."""
     if notes.read(store, backup.id).kept:
         return KEPT
     if not all(one.done for one in store.restores(backup.id)):
-        return "an undo of it was interrupted"
-    return lies_elsewhere(backup)
-
-
-def lies_elsewhere(backup: Backup) -> str:
-    """Data that the store does not hold would be left behind where it lies, unknown to anybody."""
-    for part in backup.parts:
-        bare = part.kind.is_volume and part.file is None
-        if bare and part.consistency is not Consistency.DEFINITION:
-            return f"the data of {part.name} lies on its engine, not in the store"
-    return ""
+        return HALF_UNDONE
+    return "its command has not ended" if store.in_use(backup.id, lives) else ""
 
 
 def last_copies(
@@ -114,4 +112,4 @@ def last_copies(
 
 def _held(backup: Backup) -> Iterable[tuple[str, str]]:
     engine = backup.engine.id if backup.engine else ""
-    return [(engine, part.name) for part in backup.parts if part.kind.is_volume and part.inventory]
+    return [(engine, part.name) for part in backup.parts if part.inventory or part.aside]

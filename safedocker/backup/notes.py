@@ -23,7 +23,9 @@ class Found(enum.Enum):
     """How a part was found when it was read again."""
 
     WHOLE = "whole"
+    ASIDE = "aside"  # what was moved stands on its engine; a rename changes nothing in it
     DEFINITION = "definition only"  # it has no file in the store: nothing could be read
+    UNASKED = "not known"  # it stands on an engine that can't be asked
     MISSING = "missing"
     DAMAGED = "damaged"
 
@@ -47,7 +49,7 @@ class PartCheck:
     @property
     def well(self) -> bool:
         """Is there nothing wrong with it?"""
-        return self.found in {Found.WHOLE, Found.DEFINITION}
+        return self.found in {Found.WHOLE, Found.ASIDE, Found.DEFINITION}
 
 
 @dataclass(frozen=True)

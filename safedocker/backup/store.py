@@ -349,6 +349,11 @@ class FolderStore:
                         self.settle(id_)
         return tuple(found)
 
+    def in_use(self, id_: str, lives: Callable[[str], bool]) -> bool:
+        """Is the command before which it was taken still at it, or what it moved not settled?"""
+        claim = _left(self._root / id_, lives)
+        return claim is None or claim.moving
+
     def note_moving(self, id_: str) -> None:
         """Write into a whole backup's journal that volumes are about to be moved. Raise OSError."""
         self._note(id_, {"moving": True})

@@ -6,7 +6,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
-from safedocker.backup import layers, records, ways
+from safedocker.backup import aside, layers, records, ways
+from safedocker.backup.aside import HasMover, Place
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.notes import Check, Found, PartCheck
 from safedocker.backup.store import FolderStore
@@ -15,17 +16,44 @@ from safedocker.errors import SafedockerError
 from safedocker.loss.plan import Kind
 
 
-def verify(backup: Backup, store: FolderStore, progress: Progress, now: datetime.datetime) -> Check:
-    """Read every part of a backup to its end. `now` is UTC.
+def verify(
+    backup: Backup,
+    store: FolderStore,
+    progress: Progress,
+    now: datetime.datetime,
+    engine: HasMover | None = None,
+) -> Check:
+    """Read every part of a backup to its end. `now` is UTC, `engine` the one that it comes from:
+    there stands what was moved aside.
 
     Raise SafedockerError when another process is about to delete it.
     """
     with store.reading(backup.id):
-        return Check(now, tuple(_look(backup, part, store, progress) for part in backup.parts))
+        parts = (
+            _look(backup, part, store, progress)
+            if part.aside is None
+            else _ask(part, part.aside, engine)
+            for part in backup.parts
+        )
+        return Check(now, tuple(parts))
+
+
+def _ask(part: Part, place: Place, engine: HasMover | None) -> PartCheck:
+    if engine is None:
+        return PartCheck(part.name, Found.UNASKED, "it was moved, and its engine can't be asked")
+    try:
+        at = aside.stands(engine, part.name, place)
+    except SafedockerError as fault:
+        return PartCheck(part.name, Found.UNASKED, fault.message.removesuffix("."))
+    if at.aside == place.inode:
+        return PartCheck(part.name, Found.ASIDE, f"it stands at {place.path} on its engine")
+    if at.volume == place.inode:
+        return PartCheck(part.name, Found.ASIDE, "it is in the volume again")
+    return PartCheck(part.name, Found.MISSING, f"it is not at {place.path} on its engine")
 
 
 def _look(backup: Backup, part: Part, store: FolderStore, progress: Progress) -> PartCheck:
-    """One part. What has no file here can only be asked for at the place where it lies."""
+    """One part that was copied, or of which there is no more than the definition."""
     if part.file is None:
         return PartCheck(part.name, Found.DEFINITION, "it has no file in the store")
     try:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from safedocker.cli.opened import find_backup, open_store, read_notes
+from safedocker.cli.opened import engine_of, find_backup, open_store, read_notes
 from safedocker.edge import process, terminal, wording, wording_backup
-from safedocker.errors import ExitCode, SafedockerError
+from safedocker.errors import ExitCode, NoEngine, SafedockerError
 from safedocker.loss.facts import Bytes
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
     from safedocker.backup.notes import Check
     from safedocker.backup.store import FolderStore
+    from safedocker.edge.engine import Engine
 
 
 @click.command(short_help="List the backups.")
@@ -140,7 +143,8 @@ def verify(id_: str | None, everything: bool, as_json: bool) -> int:
         for backup in found:
             now = datetime.datetime.now(datetime.UTC)
             try:
-                checks[backup.id] = read_again(backup, store, progress, now)
+                with _engine_of_moved(backup) as engine:
+                    checks[backup.id] = read_again(backup, store, progress, now, engine)
             except SafedockerError as fault:
                 if not everything:
                     raise
@@ -161,6 +165,18 @@ def verify(id_: str | None, everything: bool, as_json: bool) -> int:
         if not checks and not faults:
             terminal.say(f"no backups in {store.where}")
     return 0 if well else int(ExitCode.ERROR)
+
+
+@contextlib.contextmanager
+def _engine_of_moved(backup: Backup) -> Iterator[Engine | None]:
+    """The engine on which something of the backup stands aside; None where it can't be asked."""
+    with contextlib.ExitStack() as stack:
+        engine = None
+        if backup.moved:
+            with contextlib.suppress(NoEngine):
+                engine = stack.enter_context(engine_of(backup, {}, any_engine=False))
+        here = engine and backup.engine and engine.identity.id == backup.engine.id
+        yield engine if here else None
 
 
 def _write_down(store: FolderStore, id_: str, check: Check, screen: terminal.Terminal) -> None:

@@ -7,14 +7,14 @@ import datetime
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from safedocker.cli.opened import engine_of, find_backup, open_store
-from safedocker.edge import audit, process, terminal, wording, wording_backup
+from safedocker.edge import audit, process, stamp, terminal, wording, wording_backup
 from safedocker.errors import ExitCode, Refused, SafedockerError
 from safedocker.loss.facts import Bytes
 from safedocker.policy import decide
@@ -67,19 +67,16 @@ def delete(ids: tuple[str, ...]) -> int:
     found = {one.id: one for one in (find_backup(store, id_) for id_ in ids if id_ not in broken)}
     backups = tuple(found.values())
     for backup in backups:
-        why = rules.reason_to_stay(store, backup)
+        why = rules.reason_to_stay(store, backup, _lives)
         if why == rules.KEPT:
-            raise SafedockerError(
-                f"{backup.id} stays: {why}", f"let it go first: safedocker keep --off {backup.id}"
-            )
-        if why and (lies := rules.lies_elsewhere(backup)):
-            raise SafedockerError(
-                f"{backup.id} stays: {lies}", "put it back first: safedocker undo"
-            )
+            hint = f"let it go first: safedocker keep --off {backup.id}"
+            raise SafedockerError(f"{backup.id} stays: {why}", hint)
+        if why and why != rules.HALF_UNDONE:
+            raise SafedockerError(f"{backup.id} stays: {why}", "wait until it has")
     _preview(store, backups)
     for id_ in broken:
         terminal.say(f"{id_}: {damaged[id_].message}")
-    return _remove(store, (*(one.id for one in backups), *broken), "delete", yes=False)
+    return _remove(store, {**found, **dict.fromkeys(broken)}, "delete", yes=False)
 
 
 @click.command(short_help="Delete old backups by age, count or free space.")
@@ -115,7 +112,7 @@ def expire(
         raise click.UsageError("say what may go: --older-than, --keep-last or --free")
     store = open_store()
     rule = rules.Rule(older_than, keep_last, free)
-    choice = rules.choose(store, rule, datetime.datetime.now(datetime.UTC))
+    choice = rules.choose(store, rule, datetime.datetime.now(datetime.UTC), _lives)
     _preview(store, choice.going)
     for one in choice.spared:
         terminal.say(f"{one.backup.id} stays: {one.why}")
@@ -125,7 +122,7 @@ def expire(
         terminal.say("nothing to expire")
     if dry_run or not choice.going:
         return 0
-    return _remove(store, [backup.id for backup in choice.going], "expire", yes=yes)
+    return _remove(store, {backup.id: backup for backup in choice.going}, "expire", yes=yes)
 
 
 def _preview(store: FolderStore, going: Sequence[Backup]) -> None:
@@ -140,7 +137,7 @@ def _preview(store: FolderStore, going: Sequence[Backup]) -> None:
             one.id,
             wording.ago(one.taken_at, now),
             str(Bytes(one.data_bytes)),
-            str(Bytes(one.stored_bytes)),
+            _frees(one),
             ", ".join(wording_backup.held(part) for part in one.parts),
         )
         for one in going
@@ -166,6 +163,21 @@ def _preview(store: FolderStore, going: Sequence[Backup]) -> None:
                 terminal.say(f"{told}; whether that is still there can't be found out")
 
 
+def _frees(backup: Backup) -> str:
+    """What it takes in the store, and on its engine."""
+    told = [str(Bytes(backup.stored_bytes))]
+    if backup.moved:
+        sizes = [part.size for part in backup.moved]
+        known = sum(size for size in sizes if size is not None)
+        least = "" if None not in sizes else "more than "
+        told.append(f"{least}{Bytes(known)} on its engine")
+    return ", ".join(told)
+
+
+def _lives(mark: str) -> bool:
+    return bool(mark) and stamp.lives(mark) is not False
+
+
 def _volumes_there(backup: Backup) -> frozenset[str] | None:
     """The volumes of a backup's engine; None where it can't be asked."""
     with contextlib.suppress(SafedockerError), engine_of(backup, {}, any_engine=False) as engine:
@@ -174,16 +186,18 @@ def _volumes_there(backup: Backup) -> frozenset[str] | None:
     return None
 
 
-def _remove(store: FolderStore, ids: Iterable[str], form: str, *, yes: bool) -> int:
-    """Ask, write it down, and delete. What is gone by itself meanwhile is as well."""
-    names = tuple(ids)
+def _remove(store: FolderStore, going: Mapping[str, Backup | None], form: str, *, yes: bool) -> int:
+    """Ask, write it down, and delete. None is a backup that can't be read."""
+    names = tuple(going)
     screen = terminal.Terminal()
     who = decide.caller(os.environ, screen.can_ask, process.parent_command())
     _ask(names, form, who, screen, yes=yes)
     _audit(names, form, who, "deleted")
     left = 0
-    for id_ in names:
+    for id_, backup in going.items():
         try:
+            if backup is not None and backup.moved:
+                _remove_aside(store, backup)
             store.delete(id_)
         except SafedockerError as fault:
             left += 1
@@ -191,6 +205,24 @@ def _remove(store: FolderStore, ids: Iterable[str], form: str, *, yes: bool) -> 
         else:
             terminal.say(f"{id_} is deleted")
     return int(ExitCode.ERROR) if left else 0
+
+
+def _remove_aside(store: FolderStore, backup: Backup) -> None:
+    """Remove what stands aside on the engine. Raise SafedockerError when it can't be: then the
+    backup stays, as nobody else would know of it."""
+    from safedocker.backup import aside, notes
+
+    with store.hold(backup.id), engine_of(backup, {}, any_engine=False) as engine:
+        if engine is None or not backup.engine or engine.identity.id != backup.engine.id:
+            name = backup.engine.name if backup.engine else "?"
+            raise SafedockerError(
+                f"{backup.id} stays: what it holds stands aside on the engine {name}, which can't "
+                "be asked",
+                "delete it where that engine can be reached",
+            )
+        if notes.read(store, backup.id).kept:
+            return  # the store says so
+        aside.remove(engine, backup.places)
 
 
 def _ask(

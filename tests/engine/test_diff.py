@@ -144,3 +144,38 @@ def test_verify_names_every_part_that_is_not_what_it_was(kept):
     layer.write_bytes(whole)
     shutil.copy(shell.home / "safe" / newer / "manifest.json", shell.store / newer)
     assert shell.run(f"safedocker verify {newer}").returncode == 0
+
+
+@ONE
+def test_what_was_moved_aside_is_asked_for_on_its_engine_and_deleted_there(kept):
+    shell = kept
+    (earlier,) = shell.backups()
+    done = shell.run(
+        "docker volume rm data", check=True, SAFEDOCKER_MODE="backup", SAFEDOCKER_PROTECT="move"
+    )
+    assert "moved" in done.stderr
+    (backup,) = {*shell.backups()} - {earlier}
+    told = shell.run(f"safedocker verify {backup}", check=True).stdout
+    assert "data: aside: it stands at " in told
+    done = shell.run(f"safedocker verify {backup}", DOCKER_HOST="unix:///nonexistent.sock")
+    assert done.returncode == 0, "its own engine is asked, wherever docker would go"
+    assert shell.run(f"safedocker diff {backup}").returncode == 1
+    done = shell.run(f"safedocker drill {backup}")
+    assert done.returncode == 1
+    assert "moved aside and not copied" in done.stdout
+    screen = shell.terminal(f"safedocker delete {backup}")
+    screen.wait("on its engine", "delete 1 backup", "cancels").type("delete 1 backup\r")
+    assert screen.ended() == 0
+    assert shell.backups() == [earlier]
+    assert "nothing stands aside" in shell.run("safedocker aside", check=True).stdout
+    shell.run(f"safedocker undo {earlier}", check=True)
+
+    shell.run(
+        "docker volume rm data", check=True, SAFEDOCKER_MODE="backup", SAFEDOCKER_PROTECT="move"
+    )
+    (backup,) = {*shell.backups()} - {earlier}
+    (place,) = (shell.engine.data_root / "safedocker").glob("*/*")
+    place.rename(place.with_name("lost"))
+    done = shell.run(f"safedocker verify {backup}")
+    assert done.returncode == 1
+    assert "data: missing: it is not at" in done.stdout
