@@ -19,6 +19,7 @@ ONE = pytest.mark.parametrize("engine", ["26"], indirect=True)
 @pytest.fixture
 def kept(shell: Shell) -> Shell:
     """A volume that was backed up and is back, and a container that was."""
+    shell.environ["SAFEDOCKER_PROTECT"] = "archive"
     shell.out("docker volume create --label a=b data")
     place = shell.place("data")
     for name in ("same", "content", "size", "owner", "mode", "time", "gone", "type"):

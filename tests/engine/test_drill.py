@@ -22,6 +22,7 @@ START = "docker run -d --name db postgres:15"  # its data in an anonymous volume
 @pytest.fixture
 def database(shell: Shell) -> Shell:
     """A PostgreSQL that runs, with twenty thousand rows in it, and that lets nobody in."""
+    shell.environ["SAFEDOCKER_PROTECT"] = "archive"
     shell.engine.image("postgres:15")
     shell.out(START)
     deadline = time.monotonic() + 60
@@ -71,6 +72,7 @@ def test_drill_starts_the_database_counts_and_leaves_nothing(database):
 @pytest.fixture
 def idle(shell: Shell) -> Shell:
     """A backup of a volume that looks like PostgreSQL's; its image starts and does nothing."""
+    shell.environ["SAFEDOCKER_PROTECT"] = "archive"
     shell.out(
         "docker create --name made busybox; docker commit -c 'VOLUME /other' "
         '-c \'CMD ["sh", "-c", "sleep 1000"]\' made postgres:idle; docker rm made;'
@@ -134,6 +136,7 @@ def test_a_drill_that_was_killed_is_swept_by_the_next_look(idle):
 
 @ONE
 def test_drill_of_plain_files_compares_them(shell):
+    shell.environ["SAFEDOCKER_PROTECT"] = "archive"
     shell.out("docker volume create data")
     (shell.place("data") / "file").write_text("x")
     shell.run("docker volume rm data", check=True, SAFEDOCKER_MODE="backup")
@@ -194,6 +197,7 @@ def test_drill_starts_the_other_databases(start_engine, home, case):
     engine = start_engine("26")
     with engine.swept():
         shell = Shell(engine, home)
+        shell.environ["SAFEDOCKER_PROTECT"] = "archive"
         engine.image(case.image)
         shell.out(f"docker run -d --name db {case.flags} {case.image}")
         deadline = time.monotonic() + 60

@@ -29,6 +29,7 @@ SPOILS = {
 @pytest.fixture
 def filled(shell: Shell) -> Shell:
     """A volume with a few files, and a root directory of some account."""
+    shell.environ["SAFEDOCKER_PROTECT"] = "archive"
     shell.out("docker volume create data")
     place = shell.place("data")
     (place / "big").write_bytes(os.urandom(5_000_000))
