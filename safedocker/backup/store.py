@@ -239,15 +239,17 @@ class FolderStore:
     def hold(self, id_: str) -> Iterator[None]:
         """Keep other processes from undoing the backup too. Raise SafedockerError when one does so
         now, and for longer than what follows a command takes."""
-        with self.reading(id_), contextlib.ExitStack() as stack:
-            # Where somebody copied the folder without its claim, `reading` has the manifest.
-            if (self._root / id_ / "claim").exists():
-                lock = stack.enter_context(_open_lock(self._root / id_ / "manifest.json"))
-                deadline = time.monotonic() + _PATIENCE
-                while not try_lock(lock):
-                    if time.monotonic() > deadline:
-                        raise _busy(id_)
-                    time.sleep(0.05)
+        folder = self._root / id_
+        with contextlib.ExitStack() as stack:
+            # Where somebody copied the folder without its claim, there is but one file to lock.
+            if (folder / "claim").exists():
+                stack.enter_context(self.reading(id_))
+            lock = stack.enter_context(_open_lock(folder / "manifest.json"))
+            deadline = time.monotonic() + _PATIENCE
+            while not try_lock(lock):
+                if time.monotonic() > deadline:
+                    raise _busy(id_)
+                time.sleep(0.05)
             yield
 
     def note(self, id_: str, name: str) -> bytes | None:

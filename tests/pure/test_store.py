@@ -522,3 +522,24 @@ def test_of_two_backups_of_one_second_the_later_is_the_newest(store: FolderStore
         committed(store, NOW + datetime.timedelta(microseconds=number)).id for number in range(8)
     ]
     assert [backup.id for backup in store.list().backups] == made[::-1]
+
+
+@pytest.mark.parametrize("claim", [True, False], ids=["as-it-was-made", "copied-without-its-claim"])
+def test_many_read_one_undoes_and_nobody_deletes_meanwhile(
+    store: FolderStore, root: Path, monkeypatch: pytest.MonkeyPatch, claim: bool
+) -> None:
+    monkeypatch.setattr("safedocker.backup.store._PATIENCE", 0.0)
+    id_ = committed(store).id
+    if not claim:
+        (root / id_ / "claim").unlink()
+    with store.reading(id_), store.reading(id_), pytest.raises(SafedockerError, match="another"):
+        store.delete(id_)
+    with store.hold(id_):
+        with pytest.raises(SafedockerError, match="another process"), store.hold(id_):
+            pass
+        with pytest.raises(SafedockerError, match="another process"):
+            store.delete(id_)
+        assert store.sweep() == ()
+    store.delete(id_)
+    with pytest.raises(SafedockerError, match="there is no backup"), store.reading(id_):
+        pass
