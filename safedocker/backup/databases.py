@@ -33,13 +33,15 @@ Counts = Mapping[str, int]  # "databases": 2, "tables": 14, "rows": 20000
 
 @dataclass(frozen=True)
 class Database:
-    """One row. A data folder is where one of `marks` lies below it. `start` is given that folder in
+    """One row. `target` is where its images have their data, unless a container was told otherwise.
+    A data folder is where one of `marks` lies below it. `start` is given that folder in
     the container, and the marks that were found. One of `ready` has to succeed and to print
     `answer`. `count` is given the container's environment, and returns None where it can't count.
     """
 
     names: tuple[str, ...]  # as a look inside calls it, without the version
     images: tuple[str, ...]  # words in the names of its images
+    target: str
     marks: tuple[str, ...]
     start: Callable[[str, frozenset[str]], Start]
     ready: tuple[tuple[str, ...], ...]
@@ -191,6 +193,7 @@ DATABASES = (
     Database(
         ("PostgreSQL",),
         ("postgres", "postgis", "timescale", "pgvector"),
+        "/var/lib/postgresql/data",
         (posixpath.join("global", "pg_control"),),
         _start_postgres,
         (("pg_isready", "-q"),),
@@ -200,6 +203,7 @@ DATABASES = (
     Database(
         ("MariaDB", "MySQL"),
         ("mariadb", "mysql", "percona"),
+        "/var/lib/mysql",
         ("ibdata1",),
         _start_mysql,
         (("mariadb-admin", "ping"), ("mysqladmin", "ping")),
@@ -209,6 +213,7 @@ DATABASES = (
     Database(
         ("Redis",),
         ("redis", "valkey"),
+        "/data",
         ("dump.rdb", *_APPENDED),
         _start_redis,
         tuple((cli, "ping") for cli in _REDIS_CLI),
@@ -218,6 +223,7 @@ DATABASES = (
     Database(
         ("MongoDB",),
         ("mongo",),
+        "/data/db",
         ("WiredTiger",),
         _start_mongo,
         tuple(

@@ -26,7 +26,7 @@ from safedocker.backup.notes import Drill, Outcome, PartDrill
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
 from safedocker.backup.verify import read_part
-from safedocker.errors import NoBackup, SafedockerError
+from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.plan import Kind
 
 WAIT = 120.0  # seconds a database may take to come up
@@ -79,9 +79,11 @@ def drill(
     progress: Progress,
     now: datetime.datetime,
     wait: float = WAIT,
+    image: str = "",
 ) -> Drill:
     """Try a backup out on an engine, and say of each part how it went. `now` is UTC, `wait` in
-    seconds. What was made is gone when this returns or raises.
+    seconds, `image` for databases of which nobody knows who ran them. What was made is gone when
+    this returns or raises.
 
     Raise SafedockerError when the engine can't be asked any more.
     """
@@ -101,11 +103,13 @@ def drill(
             except OSError as fault:
                 why = f"{part.file.name if part.file else part.name}: {fault.strerror or fault}"
                 outcomes[number] = PartDrill(part.name, Outcome.FAILED, why)
-            except (BadArchive, NoBackup) as fault:
+            except NoEngine:
+                raise
+            except SafedockerError as fault:
                 outcomes[number] = PartDrill(part.name, Outcome.FAILED, fault.message)
         for number, one in laid.items():
             progress(Stage.TRY, one.part.name, 0, None)
-            trying = _Trying(backup, tuple(laid.values()), engine, store, wait)
+            trying = _Trying(backup, tuple(laid.values()), engine, store, wait, image)
             outcomes[number] = trying.run(one)
     parts = tuple(outcomes[number] for number in range(len(backup.parts)))
     return Drill(now, engine.identity.name, parts)
@@ -158,6 +162,7 @@ class _Trying:
     engine: Engine
     store: FolderStore
     wait: float
+    image: str
 
     def run(self, one: _Laid) -> PartDrill:
         """Start what lies in one of the volumes, and count what it holds."""
@@ -170,8 +175,10 @@ class _Trying:
             return PartDrill(part.name, Outcome.COMPARED, told)
         content = row.names[0] if plain else part.content
         use = _use(part, row)
+        if use is None and self.image:
+            use = Use("", self.image, row.target, running=False)
         if use is None:
-            told = f"files compared; {content} was not started: nobody is known that ran it"
+            told = f"files compared; {content} was not started: no container is known that ran it"
             return PartDrill(part.name, Outcome.COMPARED, told)
         if not one.marks:
             why = f"no data folder of {content} was found among its files"
@@ -189,7 +196,7 @@ class _Trying:
         environment = {**known, **dict(start.environment)}
         if start.files:
             self.engine.write_volume(one.scratch, [_tar(one, start.files)])
-        volumes = {
+        volumes = {use.target: one.scratch} | {
             each.target: other.scratch
             for other in self.laid
             for each in other.part.used_by
@@ -236,6 +243,8 @@ class _Trying:
         return environment, str(config.get("User") or "")
 
     def _definition(self, use: Use) -> Mapping[str, Any]:
+        if not use.container:
+            return {}
         for part in self.backup.parts:
             if part.kind is Kind.LAYER and part.name == use.container and part.file is not None:
                 with contextlib.suppress(SafedockerError, OSError):

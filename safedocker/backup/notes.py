@@ -25,7 +25,7 @@ class Found(enum.Enum):
     WHOLE = "whole"
     ASIDE = "aside"  # what was moved stands on its engine; a rename changes nothing in it
     DEFINITION = "definition only"  # it has no file in the store: nothing could be read
-    UNASKED = "not known"  # it stands on an engine that can't be asked
+    UNKNOWN = "not known"  # it can't be read by us, or stands on an engine that can't be asked
     MISSING = "missing"
     DAMAGED = "damaged"
 

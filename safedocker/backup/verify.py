@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from safedocker.backup import aside, layers, records, ways
 from safedocker.backup.aside import HasMover, Place
+from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.notes import Check, Found, PartCheck
 from safedocker.backup.store import FolderStore
@@ -40,11 +41,11 @@ def verify(
 
 def _ask(part: Part, place: Place, engine: HasMover | None) -> PartCheck:
     if engine is None:
-        return PartCheck(part.name, Found.UNASKED, "it was moved, and its engine can't be asked")
+        return PartCheck(part.name, Found.UNKNOWN, "it was moved, and its engine can't be asked")
     try:
         at = aside.stands(engine, part.name, place)
     except SafedockerError as fault:
-        return PartCheck(part.name, Found.UNASKED, fault.message.removesuffix("."))
+        return PartCheck(part.name, Found.UNKNOWN, fault.message.removesuffix("."))
     if at.aside == place.inode:
         return PartCheck(part.name, Found.ASIDE, f"it stands at {place.path} on its engine")
     if at.volume == place.inode:
@@ -63,8 +64,10 @@ def _look(backup: Backup, part: Part, store: FolderStore, progress: Progress) ->
     except OSError as fault:
         why = f"{part.file.name} can't be read: {fault.strerror}"
         return PartCheck(part.name, Found.DAMAGED, why)
-    except SafedockerError as fault:
+    except BadArchive as fault:
         return PartCheck(part.name, Found.DAMAGED, fault.message.removesuffix("."))
+    except SafedockerError as fault:  # kept in a way that only a newer version knows
+        return PartCheck(part.name, Found.UNKNOWN, fault.message.removesuffix("."))
     return PartCheck(part.name, Found.WHOLE, "")
 
 

@@ -22,6 +22,12 @@ from safedocker.errors import ExitCode, SafedockerError
     metavar="SECONDS",
     help="How long a database may take to come up.",
 )
+@click.option(
+    "--image",
+    default="",
+    metavar="IMAGE",
+    help="For a database whose container was gone before its volume was backed up.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.option("-H", "--host", metavar="HOST", help="The engine to try it on, as docker takes it.")
 @click.option("-c", "--context", metavar="NAME", help="The same, by the name of a Docker context.")
@@ -29,6 +35,7 @@ from safedocker.errors import ExitCode, SafedockerError
 def drill(
     id_: str | None,
     wait: float,
+    image: str,
     as_json: bool,
     host: str | None,
     context: str | None,
@@ -63,7 +70,7 @@ def drill(
             check_engine(backup, engine.identity)
         engine.sweep()
         now = datetime.datetime.now(datetime.UTC)
-        done = try_out(backup, engine, store, progress, now, wait)
+        done = try_out(backup, engine, store, progress, now, wait, image)
     try:
         notes.write_drill(store, backup.id, done)
     except OSError as fault:

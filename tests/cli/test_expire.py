@@ -1,21 +1,27 @@
 """Backups go by a rule or by name; never without somebody who says so, and never a kept one."""
 
 import datetime
+import hashlib
 import json
 import os
 import pathlib
 import sys
+from dataclasses import replace
 
 import pexpect
 import pytest
 
 from safedocker.backup import notes
+from safedocker.backup.aside import Place
+from safedocker.backup.manifest import Stored
 from safedocker.backup.store import Restore
+from safedocker.loss.plan import Kind
 from tests.cli.test_cli import ROOT, backup, part, place
 
 __all__ = ["place"]  # a fixture
 
 NOW = datetime.datetime.now(datetime.UTC)
+ID = "20261123-020400-abcd"
 
 
 @pytest.fixture
@@ -208,3 +214,42 @@ def test_a_note_that_was_not_finished_is_swept(place):
     half.write_text("{")
     place.store.sweep()
     assert not half.exists()
+
+
+def test_verify_tells_of_each_part_without_an_engine(place):
+    good = Stored("context-1.json", 3, hashlib.sha256(b"abc").hexdigest())
+    parts = (
+        part("known", Kind.CONTEXT, way="context", file=good, inventory=None),
+        part("bad"),
+        part("newer", way="teleport"),
+        part("lost", file=replace(part().file, name="volume-2.tar.zst")),
+        part("nfs", way="definition", file=None, inventory=None),
+        part("moved", way="move", file=None, inventory=None, aside=Place("/d", f"{ID}/1", 5)),
+    )
+    made = place.keep(backup(parts=parts))
+    pathlib.Path(place.store.where, made.id, "volume-2.tar.zst").unlink()
+    (told,) = json.loads(place.run("verify", "--json").stdout)
+    assert {one["name"]: one["found"] for one in told["parts"]} == {
+        "known": "whole",
+        "bad": "damaged",
+        "lost": "missing",
+        "newer": "not known",
+        "nfs": "definition only",
+        "moved": "not known",
+    }
+    assert told["well"] is False
+    assert place.run("verify").returncode == 1
+    assert "not well: bad, newer, lost, moved" in place.call("backups").stdout
+
+
+def test_what_stands_aside_on_an_engine_out_of_reach_is_not_forgotten(place, five):
+    moved = part("moved", way="move", file=None, inventory=None, aside=Place("/d", f"{ID}/1", 5))
+    old = NOW - datetime.timedelta(days=99)
+    made = place.keep(backup(parts=(moved,), taken_at=old))
+    done = place.run("expire", "--older-than", "60d", "--yes")
+    assert done.returncode == 1
+    assert made.id in left(place)
+    assert "unix:///nonexistent/docker.sock" in done.stderr
+    told = place.run("expire", "--free", "900000TB", "--dry-run").stdout
+    assert five[0].id in told
+    assert made.id not in told, "it takes no room in the store"

@@ -47,12 +47,21 @@ def left_over(shell: Shell) -> list[object]:
 
 
 @ONE
-def test_drill_starts_the_database_counts_and_leaves_nothing(database):
+@pytest.mark.parametrize("known", [True, False], ids=["whoever-ran-it", "named-image"])
+def test_drill_starts_the_database_counts_and_leaves_nothing(database, known):
     shell = database
-    shell.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
+    (volume,) = shell.volumes()
+    if known:
+        shell.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
+    else:
+        shell.out("docker stop db; docker rm db")
+        shell.run(f"docker volume rm {volume}", check=True, SAFEDOCKER_MODE="backup")
+        told = shell.run("safedocker drill", check=True).stdout
+        assert "was not started: no container is known that ran it" in told
     assert shell.volumes() == set()
     before = shell.state()
-    done = shell.run("safedocker drill --json", check=True)
+    image = "" if known else "--image postgres:15"
+    done = shell.run(f"safedocker drill --json {image}", check=True)
     told = json.loads(done.stdout)
     (part,) = told["parts"]
     assert part["outcome"] == "came up"
