@@ -90,6 +90,11 @@ def compare(
         held = part.inventory.entries if part.inventory else 0
         yield Difference(part, True, (), (), {Turn.REMOVED: held}, 0)
         return
+    if part.way == ways.DUMP_ONLY:
+        raise SafedockerError(
+            f"of {part.name} there is a dump alone: that can't be compared with a volume",
+            f"see what it holds: safedocker show {backup.id}",
+        )
     if part.aside is not None:
         raise SafedockerError(
             f"{part.name} was moved aside and not copied: it can't be compared",

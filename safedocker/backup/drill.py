@@ -119,6 +119,9 @@ def _read_only(part: Part) -> PartDrill:
     """What is no volume with files of its own: nothing of it can be started apart."""
     if part.file is not None:
         return PartDrill(part.name, Outcome.COMPARED, "its file was read and compared")
+    if part.way == ways.DUMP_ONLY:
+        told = "of it there is a dump alone, and no volume to try"
+        return PartDrill(part.name, Outcome.COMPARED, told)
     if part.aside is None:
         told = "only its definition is in the backup: nothing to try"
         return PartDrill(part.name, Outcome.COMPARED, told)

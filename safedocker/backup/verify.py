@@ -4,9 +4,11 @@ or damaged. Nothing is changed."""
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable
+from functools import partial
 
-from safedocker.backup import aside, layers, records, ways
+from safedocker.backup import aside, dumping, layers, records, ways
 from safedocker.backup.aside import HasMover, Place
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Backup, Part
@@ -30,13 +32,31 @@ def verify(
     Raise SafedockerError when another process is about to delete it.
     """
     with store.reading(backup.id):
-        parts = (
-            _look(backup, part, store, progress)
-            if part.aside is None
-            else _ask(part, part.aside, engine)
-            for part in backup.parts
+        return Check(
+            now, tuple(_part(backup, part, store, progress, engine) for part in backup.parts)
         )
-        return Check(now, tuple(parts))
+
+
+def _part(
+    backup: Backup,
+    part: Part,
+    store: FolderStore,
+    progress: Progress,
+    engine: HasMover | None,
+) -> PartCheck:
+    """One part, with the dumps beside it."""
+    if part.aside is not None:
+        found = _ask(part, part.aside, engine)
+    else:
+        found = _read(part, lambda: read_part(backup, part, store, progress))
+        if part.file is None and not part.dumps:
+            found = PartCheck(part.name, Found.DEFINITION, "it has no file in the store")
+    for made in part.dumps:
+        if found.well:
+            pieces = store.open(backup.id, made.file.name)
+            dumped = _read(part, partial(dumping.read_back, made, pieces))
+            found = found if dumped.well else dumped
+    return found
 
 
 def _ask(part: Part, place: Place, engine: HasMover | None) -> PartCheck:
@@ -53,22 +73,24 @@ def _ask(part: Part, place: Place, engine: HasMover | None) -> PartCheck:
     return PartCheck(part.name, Found.MISSING, f"it is not at {place.path} on its engine")
 
 
-def _look(backup: Backup, part: Part, store: FolderStore, progress: Progress) -> PartCheck:
-    """One part that was copied, or of which there is no more than the definition."""
-    if part.file is None:
-        return PartCheck(part.name, Found.DEFINITION, "it has no file in the store")
+def _read(part: Part, read: Callable[[], None]) -> PartCheck:
+    """Read one file of a part, and say how it was found."""
     try:
-        read_part(backup, part, store, progress)
-    except FileNotFoundError:
-        return PartCheck(part.name, Found.MISSING, f"{part.file.name} is not there")
+        read()
+    except FileNotFoundError as fault:
+        return PartCheck(part.name, Found.MISSING, f"{_name(fault)} is not there")
     except OSError as fault:
-        why = f"{part.file.name} can't be read: {fault.strerror}"
+        why = f"{_name(fault)} can't be read: {fault.strerror}"
         return PartCheck(part.name, Found.DAMAGED, why)
     except BadArchive as fault:
         return PartCheck(part.name, Found.DAMAGED, fault.message.removesuffix("."))
     except SafedockerError as fault:  # kept in a way that only a newer version knows
         return PartCheck(part.name, Found.UNKNOWN, fault.message.removesuffix("."))
     return PartCheck(part.name, Found.WHOLE, "")
+
+
+def _name(fault: OSError) -> str:
+    return os.path.basename(str(fault.filename))
 
 
 def read_part(backup: Backup, part: Part, store: FolderStore, progress: Progress) -> None:

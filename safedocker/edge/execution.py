@@ -91,7 +91,7 @@ def execute(
     start = {"Detach": False, "Tty": False}
     with wire.upgraded(f"/exec/{id_}/start", what, start, kind=NoBackup) as (bare, first):
         pieces = _exchanged(wire, bare, first, filter(None, stdin or ()), silence)
-        yield Execution(wire, id_, _frames(pieces))
+        yield Execution(wire, id_, frames(pieces))
 
 
 def _exchanged(
@@ -125,7 +125,7 @@ def _exchanged(
         yield piece
 
 
-def _frames(pieces: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+def frames(pieces: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     """The parts of a multiplexed stream: number of the stream, content."""
     held = b""
     stream = left = 0

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from safedocker.edge import answers
+from safedocker.edge.execution import execute, frames
 from safedocker.edge.porter import BUSY, SCRATCH, SLOW, Porter
 from safedocker.edge.running import find_container
 from safedocker.edge.wire import Wire
@@ -30,31 +30,12 @@ class Trial:
     def run(self, argv: Sequence[str]) -> tuple[int, str]:
         """Run a program in it; return its exit code and what it printed on stdout. One that is not
         there, or a container that ended, counts as a failure."""
-        made = self._wire.find(
-            "POST",
-            f"/containers/{self._id}/exec",
-            f"run {argv[0]} in a trial",
-            body={"AttachStdout": True, "AttachStderr": True, "Cmd": list(argv)},
-            allowed=(400, 404, 409),
-            kind=NoBackup,
-        )
-        if made is None:
+        try:
+            with execute(self._wire, self._id, argv, {}, None, SLOW) as program:
+                said = b"".join(program)
+        except NoBackup:
             return _NOT_FOUND, ""
-        id_ = answers.text(answers.mapping(made.json()), "Id")
-        said = self._wire.find(
-            "POST",
-            f"/exec/{id_}/start",
-            f"run {argv[0]} in a trial",
-            body={"Detach": False, "Tty": False},
-            allowed=(400, 404, 409, 500),  # up to 20.10 a program that is not there is a 400
-            timeout=SLOW,
-            kind=NoBackup,
-        )
-        if said is None:
-            return _NOT_FOUND, ""
-        state = self._wire.json("GET", f"/exec/{id_}/json", "say how a program ended")
-        code = answers.mapping(state).get("ExitCode")
-        return code if isinstance(code, int) else _NOT_FOUND, _text(said.content, {1})
+        return program.exit_code, said.decode("utf-8", "replace")
 
     def exit_code(self) -> int | None:
         """Its exit code; None while it runs."""
@@ -69,7 +50,10 @@ class Trial:
         params = {"stdout": "1", "stderr": "1", "tail": str(lines)}
         path = f"/containers/{self._id}/logs"
         said = self._wire.find("GET", path, "send a trial's log", params)
-        return tuple(_text(said.content, {1, 2}).splitlines()[-lines:]) if said else ()
+        if said is None:
+            return ()
+        written = b"".join(content for _stream, content in frames(iter([said.content])))
+        return tuple(written.decode("utf-8", "replace").splitlines()[-lines:])
 
 
 class Trials:
@@ -163,19 +147,3 @@ class Trials:
         finally:
             with contextlib.suppress(SafedockerError):  # what is left is swept the next time
                 self._porter.remove_new(name)
-
-
-def _text(stream: bytes, wanted: set[int]) -> str:
-    """What stands in the streams of a container without a terminal: 1 is stdout, 2 stderr.
-
-    Source: moby api/types/container, "Stream format": one byte of stream, three of nothing, four
-    of length.
-    """
-    parts = []
-    at = 0
-    while at + 8 <= len(stream):
-        number, length = struct.unpack_from(">B3xI", stream, at)
-        if number in wanted:
-            parts.append(stream[at + 8 : at + 8 + length])
-        at += 8 + length
-    return b"".join(parts).decode("utf-8", "replace")

@@ -206,7 +206,7 @@ def test_drill_starts_the_other_databases(start_engine, home, case):
     engine = start_engine("26")
     with engine.swept():
         shell = Shell(engine, home)
-        shell.environ["SAFEDOCKER_PROTECT"] = "archive"
+        shell.environ["SAFEDOCKER_PROTECT"] = "dump"
         engine.image(case.image)
         shell.out(f"docker run -d --name db {case.flags} {case.image}")
         deadline = time.monotonic() + 60
@@ -219,3 +219,10 @@ def test_drill_starts_the_other_databases(start_engine, home, case):
         (part,) = json.loads(done.stdout)["parts"]
         assert (part["outcome"], part["counts"]) == ("came up", case.counts), done.stdout
         assert left_over(shell) == []
+
+        shell.run("safedocker verify", check=True)
+        (dump,) = shell.store.glob("*/*dump*")
+        dump.write_bytes(dump.read_bytes()[:-1])
+        done = shell.run("safedocker verify")
+        assert done.returncode == 1
+        assert f"damaged: {dump.name}" in done.stdout
