@@ -6,15 +6,13 @@ import contextlib
 import datetime
 import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from safedocker.cli.opened import engine_of, find_backup, open_store
-from safedocker.edge import audit, process, stamp, terminal, wording, wording_backup
+from safedocker.cli.opened import engine_of, find_backup, note, open_store
+from safedocker.edge import process, stamp, terminal, wording, wording_backup
 from safedocker.errors import ExitCode, Refused, SafedockerError
 from safedocker.loss.facts import Bytes
 from safedocker.policy import decide
@@ -192,7 +190,7 @@ def _remove(store: FolderStore, going: Mapping[str, Backup | None], form: str, *
     screen = terminal.Terminal()
     who = decide.caller(os.environ, screen.can_ask, process.parent_command())
     _ask(names, form, who, screen, yes=yes)
-    _audit(names, form, who, "deleted")
+    note(names, form, who, "deleted")
     left = 0
     for id_, backup in going.items():
         try:
@@ -230,7 +228,7 @@ def _ask(
 ) -> None:
     """Raise Refused unless somebody who may says so."""
     if who.kind is CallerKind.AGENT:
-        _audit(ids, form, who, "refused")
+        note(ids, form, who, "refused")
         raise Refused(
             f"refused: an agent ({who.mark}) deletes no backups. Nothing was deleted",
             "a person does that, at a terminal",
@@ -238,7 +236,7 @@ def _ask(
     if yes:
         return
     if not who.can_be_asked:
-        _audit(ids, form, who, "refused")
+        note(ids, form, who, "refused")
         ways = "" if form == "delete" else ", or says --yes in a script"
         raise Refused(
             f"refused: nobody can be asked ({who.kind.value}: {who.mark}). Nothing was deleted",
@@ -246,24 +244,5 @@ def _ask(
         )
     challenge = f"delete {wording.count(len(ids), 'backup')}"
     if not screen.confirm(challenge, "go on, for good,"):
-        _audit(ids, form, who, "cancelled")
+        note(ids, form, who, "cancelled")
         raise Refused("cancelled: nothing was deleted")
-
-
-def _audit(ids: tuple[str, ...], form: str, who: Caller, outcome: str) -> None:
-    audit.write(
-        Path(process.state_folder(), "audit.jsonl"),
-        {
-            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-            "argv": sys.argv,
-            "directory": process.working_directory(),
-            "form": f"safedocker-{form}",
-            "outcome": outcome,
-            "backups": list(ids),
-            "caller": who.kind.value,
-            "caller_mark": who.mark,
-            "parent": who.parent,
-            "user": os.getuid(),
-            "pid": os.getpid(),
-        },
-    )

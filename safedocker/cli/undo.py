@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from safedocker import handover
-from safedocker.cli.opened import command_of, engine_of, find_backup, full_name, open_store
+from safedocker.cli.opened import command_of, engine_of, find_backup, full_name, note, open_store
 from safedocker.edge import process, terminal, wording, wording_backup
-from safedocker.errors import SafedockerError
+from safedocker.errors import Refused, SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
@@ -104,6 +104,8 @@ def undo(
             now=datetime.datetime.now(datetime.UTC),
             contexts=Contexts,
         )
+    with contextlib.suppress(Refused):  # what is back is back, written down or not
+        note((backup.id,), "undo", who, "put back " + ", ".join(one.name for one in restored.parts))
     for line in wording_backup.done(backup, restored):
         terminal.say(line)
     for line in wording_backup.start_again(

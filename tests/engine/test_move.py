@@ -252,6 +252,7 @@ def test_a_moved_volume_may_come_back_beside_the_one_there_is_now(shell: Shell):
     assert refused.returncode == 1
     assert "--as" in refused.stderr
     shell.run("safedocker undo --as older", check=True)
+    assert shell.audit()[-1]["outcome"] == "put back older"
 
     assert (shell.place("data") / "file").read_text() == "new"
     assert (shell.place("older") / "file").read_text() == "old"
