@@ -11,6 +11,8 @@ from safedocker.edge import batch, process, wording
 from safedocker.errors import Refused
 from safedocker.loss.plan import Kind
 from safedocker.policy import batch as covering
+from safedocker.policy.decide import Action, Stake
+from safedocker.policy.options import BindMissing
 from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ def ask(plan: Plan, decision: Decision, offers: Sequence[Offer], room: Room) -> 
     if chosen.for_all:
         remember(chosen.answer)
     return chosen.answer, "at the terminal" + (", for the batch" if chosen.for_all else "")
+
+
+def make_by_policy(plan: Plan, decision: Decision, room: Room) -> None:
+    """Make the host paths that are missing, where the policy has that done."""
+    passed = {one.stake for one in decision.verdicts if one.action is Action.PASS}
+    if room.policy.bind_missing is BindMissing.CREATE and Stake.MISPLACED in passed:
+        make_paths(plan)
 
 
 def make_paths(plan: Plan) -> None:

@@ -231,7 +231,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
     A command that would fail by itself is let through to do so. Raise Refused, NoBackup, ...
     when it may not run.
     """
-    from safedocker import handover, survey
+    from safedocker import asking, handover, survey
     from safedocker.policy.decide import Action
 
     taken: tuple[Backup, ...] = ()
@@ -251,6 +251,7 @@ def guard(room: Room) -> tuple[Backup, ...]:
                 taken += (backup,)
             again = survey.survey(room.settled, room.engine)
             if not _grown(plan, again):
+                asking.make_by_policy(again, decision, room)
                 return taken
             room.terminal.note("more would go now than when you were asked")
             plan = again

@@ -16,6 +16,7 @@ from safedocker.policy.options import (
     CI_VARIABLES,
     FALSE_WORDS,
     HEAVY,
+    BindMissing,
     Caller,
     CallerKind,
     Mode,
@@ -206,8 +207,30 @@ def _action(stake: Stake, protected: bool, policy: Policy, who: Caller) -> Actio
             assert_never(policy.mode)
 
 
-def judge(loss: Loss, policy: Policy, who: Caller) -> Verdict:
-    """What is done about one loss."""
+def _of_a_path(loss: Loss, policy: Policy, who: Caller, local: bool) -> Verdict:
+    """What is done about a host path that Docker would make. On an engine of another machine it
+    can't be made from here."""
+    stake, because = weigh(loss)
+    action = _action(stake, False, policy, who)
+    match policy.bind_missing:
+        case BindMissing.ASK:
+            pass
+        case BindMissing.CREATE:
+            if local:
+                action, because = Action.PASS, "it is made first, as you, by policy"
+        case BindMissing.REFUSE:
+            action = Action.REFUSE
+        case BindMissing.ALLOW:
+            action, because = Action.PASS, "Docker makes it, which the policy allows"
+        case _:
+            assert_never(policy.bind_missing)
+    return Verdict(loss, stake, action, because)
+
+
+def judge(loss: Loss, policy: Policy, who: Caller, *, local: bool = True) -> Verdict:
+    """What is done about one loss; `local`: the engine is of this machine."""
+    if loss.kind is Kind.BIND_SOURCE:
+        return _of_a_path(loss, policy, who, local)
     stake, because = weigh(loss)
     action = _action(stake, protectable(loss), policy, who)
     if action is Action.REFUSE and _TABLE[stake][2] is Action.BACK_UP and not protectable(loss):
@@ -221,7 +244,8 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
     """
     if not plan.losses and not plan.gaps and not plan.disputes:
         return Decision(Action.PASS, "nothing would be lost", "no-loss")
-    verdicts = tuple(judge(loss, policy, who) for loss in plan.losses)
+    local = plan.engine is not None and plan.engine.host.startswith("unix:")
+    verdicts = tuple(judge(loss, policy, who, local=local) for loss in plan.losses)
     actions = {verdict.action for verdict in verdicts}
     if plan.gaps:
         actions.add(about_a_gap(plan.command, plan.form, policy, who))
@@ -265,6 +289,10 @@ def _reason(
         return f"mode deny ({policy.mode_source})", "mode-deny"
     if policy.mode is Mode.BACKUP and plan.gaps:
         return "mode backup can't protect what could not be found out", "unknown-loss"
+    if policy.bind_missing is BindMissing.REFUSE and all(
+        verdict.stake is Stake.MISPLACED for verdict in strictest
+    ):
+        return f"{_what(plan, strictest)}, which the policy refuses", "bind-missing"
     if policy.mode is Mode.BACKUP:
         first = strictest[0]
         return f"{first.loss.kind.value} {first.loss.name}: {first.because}", "not-protectable"

@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from safedocker.errors import BadPolicy
 from safedocker.loss.plan import Protect
-from safedocker.policy.options import ARCHIVE_UP_TO, Mode, Policy
+from safedocker.policy.options import ARCHIVE_UP_TO, BindMissing, Mode, Policy
 
 MODE_VARIABLE = "SAFEDOCKER_MODE"
 PROTECT_VARIABLE = "SAFEDOCKER_PROTECT"
 ARCHIVE_VARIABLE = "SAFEDOCKER_ARCHIVE_UP_TO"
+BIND_VARIABLE = "SAFEDOCKER_BIND_MISSING"
 
 _Word = TypeVar("_Word", bound=enum.Enum)
 
@@ -24,6 +25,7 @@ def load(environ: Mapping[str, str]) -> Policy:
         mode_source=MODE_VARIABLE if environ.get(MODE_VARIABLE) else "default",
         protect=_word(environ, PROTECT_VARIABLE, Protect.AUTO, "way to protect"),
         archive_up_to=_bytes(environ, ARCHIVE_VARIABLE, ARCHIVE_UP_TO),
+        bind_missing=_word(environ, BIND_VARIABLE, BindMissing.ASK, "answer to a missing path"),
     )
 
 

@@ -18,6 +18,15 @@ class Mode(enum.Enum):
     DENY = "deny"  # refuse
 
 
+class BindMissing(enum.Enum):
+    """What to do about a host path that is not there, and that Docker would make."""
+
+    ASK = "ask"  # a person is asked; where nobody can be, the command is refused
+    CREATE = "create"  # it is made first, as whoever calls
+    REFUSE = "refuse"
+    ALLOW = "allow"  # Docker makes it
+
+
 class Answer(enum.Enum):
     """What a person chooses when asked."""
 
@@ -71,6 +80,7 @@ class Policy:
     mode_source: str  # "SAFEDOCKER_MODE", "default"
     protect: Protect = Protect.AUTO
     archive_up_to: int = ARCHIVE_UP_TO
+    bind_missing: BindMissing = BindMissing.ASK
 
 
 # Above it what a container holds outside its volumes, logs, caches and temporary places, or in an

@@ -257,6 +257,27 @@ def test_v3_nobody_to_ask_is_refused_and_nothing_is_made(shell, app):
     assert (tree(app), shell.engine.holdings()) == (before, held)
 
 
+@pytest.mark.parametrize("answer", ["create", "allow", "refuse"])
+def test_v3_a_policy_answers_for_a_missing_path(shell, app, answer):
+    told = {"SAFEDOCKER_BIND_MISSING": answer}
+    app.chmod(0o770)
+    done = shell.run(f"docker run --rm -v {app}/dits:/srv busybox true", cwd=app, **told)
+    assert done.returncode == {"create": 0, "allow": 0, "refuse": 77}[answer], done.stderr
+    if answer == "refuse":
+        assert "which the policy refuses" in " ".join(done.stderr.split())
+        assert not (app / "dits").exists()
+    else:
+        made = (app / "dits").stat().st_mode & 0o777
+        assert made == {"create": (app / "dist").stat().st_mode & 0o777, "allow": 0o755}[answer]
+
+
+def test_v3_a_policy_that_is_no_answer_is_refused(shell, app):
+    line = f"docker run --rm -v {app}/dits:/srv busybox true"
+    done = shell.run(line, cwd=app, SAFEDOCKER_BIND_MISSING="maybe")
+    assert (done.returncode, (app / "dits").exists()) == (78, False)
+    assert "ask, create, refuse, allow" in done.stderr
+
+
 def test_v3_a_person_lets_docker_make_it(shell, app):
     screen = shell.terminal(f"docker run --rm -v {app}/dits:/srv busybox ls -ld /srv", cwd=app)
     screen.asked().type("2\r")
