@@ -61,7 +61,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A backup whose process ended before all was done. `stopped` may be down because of it.
+    """Work whose process ended before all was done. `stopped` may be down because of it, and the
+    volume `making` half-written.
 
     `whole`: it has its manifest. `moving`: what it moves aside may be in the volumes, or aside;
     `handed`: the command had been let run by then.
@@ -77,6 +78,7 @@ class Abandoned:
     whole: bool = False
     moving: bool = False
     handed: bool = False
+    making: str = ""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,10 @@ class Draft:
     def note_started(self) -> None:
         """Write into the journal that they run again. Raise OSError."""
         append_line(self._lock, {"stopping": []})
+
+    def note_making(self, engine: str, volume: str) -> None:
+        """Write into the journal which volume is filled now, "" for none. Raise OSError."""
+        append_line(self._lock, {"engine": engine, "making": volume})
 
     def put(self, name: str, pieces: Iterable[bytes]) -> int:
         """Store a part under a name; return its bytes. It is on the disk when this returns.
@@ -468,6 +474,7 @@ def _left(folder: Path, lives: Callable[[str], bool]) -> Abandoned | None:
         whole=(folder / "manifest.json").exists(),
         moving=said.get("moving") is True,
         handed=said.get("handed") is True,
+        making=str(said.get("making", "")),
     )
 
 

@@ -36,7 +36,6 @@ from safedocker.loss.plan import Kind, Loss, Plan, Protect
 
 ARCHIVE = Wish()
 RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
-_COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -219,7 +218,7 @@ class _Taking:
         dumps = partial(self._copied, stage=Stage.DUMP)
         up_to = self._wish.dump_up_to
         dumped = dumping.take(self._volumes, containers, self._places.engine, draft, up_to, dumps)
-        stopped = self._stop(draft, stopping)
+        stopped = self._stop(draft, containers, stopping)
         before = self._cold_volumes()
         kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
         for number, loss in enumerate(self._volumes, 1):
@@ -229,7 +228,8 @@ class _Taking:
                 "a volume was changed or replaced while it was being copied: nothing was removed",
                 "stop whoever uses it, and type the command again",
             )
-        checks = self._cross_check([(loss, one) for loss, _way, one in kept])
+        held = {loss.name: one.inventory for loss, _way, one in kept if one.inventory}
+        checks = ways.cross_check(self._places.engine, held)
         told = tuple(
             records.take(row, loss, self._places, draft, f"{loss.kind.value}-{number}")
             for number, loss in enumerate(self._losses, 1)
@@ -257,7 +257,7 @@ class _Taking:
             parts=tuple(
                 _part(
                     *(loss, before[loss.name], way, one, containers, stopped),
-                    *(checks[loss.name], dumped[loss.name]),
+                    *(checks.get(loss.name), dumped[loss.name]),
                 )
                 for loss, way, one in kept
             )
@@ -271,13 +271,22 @@ class _Taking:
         mounts = any(mount.volume in held for mount in one.mounts)
         return mounts or any(loss.id == one.id for loss in self._layers)
 
-    def _stop(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> tuple[Stopped, ...]:
-        if not stopping:
+    def _stop(
+        self, draft: Draft, containers: Iterable[Container], stopping: tuple[StoppedContainer, ...]
+    ) -> tuple[Stopped, ...]:
+        if stopping:
+            names = ", ".join(one.name for one in stopping)
+            self._progress(Stage.STOP, names, 0, None)
+            draft.note_stopping(self._engine.identity.name, stopping)
+        # Those that were paused before count for the grade, and are left paused afterwards.
+        frozen = tuple(
+            one.id
+            for one in containers
+            if one.running and one.id in self._calm.pause and self._concerns(one)
+        )
+        if not stopping and not frozen:
             return ()
-        names = ", ".join(one.name for one in stopping)
-        self._progress(Stage.STOP, names, 0, None)
-        draft.note_stopping(self._engine.identity.name, stopping)
-        paused = self._engine.pause(tuple(one.id for one in stopping if one.paused))
+        paused = self._engine.pause(frozen)
         return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
     def _copied(self, loss: Loss, stage: Stage = Stage.COPY) -> ways.Meter:
@@ -325,33 +334,6 @@ class _Taking:
             stillness.check_cold(self._losses, still)
         return {loss.name: volumes[loss.name] for loss in self._volumes}
 
-    def _cross_check(self, kept: list[tuple[Loss, ways.Kept]]) -> dict[str, CrossCheck]:
-        """Compare with the engine's own count: it leaves files that it can't read out of an
-        archive, without a word. Source: moby pkg/archive, TarWithOptions "Can't add file"."""
-        checks = {loss.name: CrossCheck.NONE for loss, _kept in kept}
-        held = {loss.name: one.inventory.engine_bytes for loss, one in kept if one.inventory}
-        for last in (False, True):
-            counted = self._engine.sizes(tuple(held), _COUNT_SECONDS) if held else {}
-            for name, have in held.items():
-                want = counted.get(name)
-                if want is None:
-                    checks[name] = CrossCheck.UNKNOWN
-                elif want == have:
-                    checks[name] = CrossCheck.EQUAL
-                elif want < have:
-                    checks[name] = CrossCheck.MORE
-                elif last:
-                    raise NoBackup(
-                        f"the engine counts {Bytes(want)} ({want} bytes) in {name}, but gave only "
-                        f"{have} bytes of it: nothing was removed",
-                        "the engine's log may name files that it can't read",
-                    )
-                else:
-                    break  # a count that was under way before the stop is shared: ask once more
-            else:
-                break
-        return checks
-
     def _check_room(self) -> None:
         free = self._store.free_bytes()
         need = self._need() // 2 + self._reserve
@@ -366,7 +348,7 @@ class _Taking:
         """Return what the contents to be copied come to, in bytes, as far as it is known."""
         copied = [loss for loss in self._volumes if ways.choose(loss, self._wish).stores]
         unknown = tuple(loss.name for loss in copied if loss.size is None)
-        counted = self._engine.sizes(unknown, _COUNT_SECONDS) if unknown else {}
+        counted = self._engine.sizes(unknown, ways.COUNT_SECONDS) if unknown else {}
         return sum(
             counted.get(loss.name, loss.at_least) if loss.size is None else loss.size
             for loss in (*copied, *self._layers)
@@ -402,7 +384,7 @@ def _part(
     kept: ways.Kept,
     containers: Iterable[Container],
     stopped: tuple[Stopped, ...],
-    check: CrossCheck,
+    check: CrossCheck | None,
     dumped: dumping.Taken,
 ) -> Part:
     consistency, reached = stillness.consistency(loss, containers, stopped, kept)
@@ -426,7 +408,7 @@ def _part(
         inventory=kept.inventory,
         consistency=consistency,
         reached=reached,
-        cross_check=check,
+        cross_check=check or CrossCheck.NONE,
         not_kept=way.not_kept,
         aside=kept.place,
         size=loss.size if kept.place else None,

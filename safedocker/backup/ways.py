@@ -16,14 +16,15 @@ from safedocker.backup import aside
 from safedocker.backup.aside import Mover, Place
 from safedocker.backup.files import PIECE
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
-from safedocker.backup.manifest import Part, Stored
+from safedocker.backup.manifest import CrossCheck, Part, Stored
 from safedocker.backup.store import Draft
 from safedocker.errors import NoBackup, SafedockerError
-from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
+from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Protect
 
 Meter = Callable[[int], None]  # told the bytes of tar stream done so far
 
+COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
 _COPIED_A_SECOND = 100_000_000  # bytes, packed and read back; `make bench` measures it
 _LEVEL = 1  # higher ones pack a database's files little smaller and take several times as long
 _THREADS = min(4, os.cpu_count() or 1)
@@ -61,6 +62,7 @@ class Engine(Protocol):
     def identity(self) -> EngineIdentity: ...
     def volume(self, name: str, /) -> Volume | None: ...
     def snapshot(self) -> tuple[Mapping[str, Volume], tuple[Container, ...]]: ...
+    def inspect(self, container: Container, /) -> Container: ...
     def read_volume(self, name: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
     def write_volume(self, name: str, chunks: Iterable[bytes], /) -> None: ...
     def create_volume(self, volume: Volume, /) -> None: ...
@@ -202,6 +204,36 @@ def inspect(engine: Engine, volume: str, meter: Meter) -> Inventory:
         for _piece in _read(stream, reader, meter):
             pass
     return reader.finish()
+
+
+def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[str, CrossCheck]:
+    """Compare what was read of volumes, by name, with the engine's own count: it leaves files that
+    it can't read out of an archive, without a word. Raise NoBackup when it counts more.
+
+    Source: moby pkg/archive, TarWithOptions "Can't add file".
+    """
+    checks = dict.fromkeys(held, CrossCheck.UNKNOWN)
+    for last in (False, True):
+        counted = engine.sizes(tuple(held), COUNT_SECONDS) if held and engine else {}
+        for name, inventory in held.items():
+            want, have = counted.get(name), inventory.engine_bytes
+            if want is None:
+                checks[name] = CrossCheck.UNKNOWN
+            elif want == have:
+                checks[name] = CrossCheck.EQUAL
+            elif want < have:
+                checks[name] = CrossCheck.MORE
+            elif last:
+                raise NoBackup(
+                    f"the engine counts {Bytes(want)} ({want} bytes) in {name}, but gave only "
+                    f"{have} bytes of it: nothing was removed",
+                    "the engine's log may name files that it can't read",
+                )
+            else:
+                break  # a count that was under way before the stop is shared: ask once more
+        else:
+            break
+    return checks
 
 
 class Sealed:

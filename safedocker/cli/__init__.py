@@ -13,7 +13,7 @@ import click
 
 import safedocker
 from safedocker import doctor, shim
-from safedocker.cli import after, aside, backups, diff, drill, expire, undo
+from safedocker.cli import after, aside, backups, diff, drill, exchange, expire, undo, volumes
 from safedocker.cli.opened import PROGRAMS
 from safedocker.edge import terminal
 from safedocker.errors import ExitCode, Interrupted, SafedockerError
@@ -99,6 +99,8 @@ for command in (
     *(undo.undo, backups.backups, backups.show, backups.verify, drill.drill, diff.diff),
     *(backups.keep, expire.delete, expire.expire),
     doctor.doctor,
+    *(volumes.backup, volumes.restore, volumes.clone, volumes.rename),
+    *(exchange.export, exchange.import_),
     aside.aside,
     after.after_the_command,
 ):

@@ -112,6 +112,20 @@ def engine_of(
             reached.close()
 
 
+@contextlib.contextmanager
+def engine_here(host: str | None, context: str | None) -> Iterator[Engine]:
+    """The engine that docker would go to with these options, what a killed run of ours left there
+    cleared away."""
+    from safedocker.edge import address
+    from safedocker.edge.engine import Engine
+
+    options = {"host": host, "context": context}
+    given = {key: value for key, value in options.items() if value is not None}
+    with Engine(address.resolve(given, os.environ)) as engine:
+        engine.sweep()
+        yield engine
+
+
 def _addresses(
     backup: Backup, host: str, given: Mapping[str, str], any_engine: bool, faults: list[NoEngine]
 ) -> Iterator[Address]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from safedocker.command.parse import Command
 
 
+OWN = "safedocker"  # the first word of a line of our own, as a backup's manifest has it
+
+
 def facts(backup: Backup) -> list[tuple[str, str]]:
     """What a manifest says of the whole."""
     engine = backup.engine
@@ -32,7 +35,7 @@ def facts(backup: Backup) -> list[tuple[str, str]]:
         ("backup", backup.id),
         ("taken", f"{backup.taken_at:%Y-%m-%d %H:%M:%S} UTC"),
         ("verified", f"{backup.verified_at:%Y-%m-%d %H:%M:%S} UTC, {_verified(backup)}"),
-        ("before", shlex.join(backup.argv)),
+        ("by" if backup.argv[:1] == (OWN,) else "before", shlex.join(backup.argv)),
         ("in folder", backup.cwd),
         ("called by", backup.caller),
         (
@@ -223,15 +226,26 @@ def abandoned(found: Abandoned, notes: Sequence[str]) -> Iterator[str]:
     when = f" at {_local(found.at)}" if found.at else ""
     if not found.moving:
         before = f" before{of}" if of else ""
-        yield f"an earlier backup{before} was interrupted{when}; what it had copied is cleared away"
+        what = of if found.argv[:1] == (OWN,) else f" backup{before}"
+        copied = (
+            f"the backup {found.id} is whole"
+            if found.whole
+            else "what it had copied is cleared away"
+        )
+        yield f"an earlier{what} was interrupted{when}; {copied}"
     elif found.handed:
         yield f"nobody saw how{of or ' an earlier command'}{when} ended"
     else:
         yield f"an earlier{of or ' command'} was interrupted{when} before it could run"
+    on = f" on the engine {found.engine}" if found.engine else ""
+    if found.making:
+        yield (
+            f"it was writing the volume {found.making}{on}, which may be half-written; if nobody "
+            f"else made it since: docker volume rm {shlex.quote(found.making)}"
+        )
     yield from notes
     if notes:
         return
-    on = f" on the engine {found.engine}" if found.engine else ""
     if found.moving and not found.handed:
         yield f"what it had moved aside{on} is moved back as soon as that engine is asked"
     if found.stopped:

@@ -1,0 +1,275 @@
+"""Volumes out to plain archives, and in from them, so that people can leave and arrive. How an
+archive is read and written is plain.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from safedocker.backup import making, plain, rest, stillness, ways
+from safedocker.backup.files import PIECE
+from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
+from safedocker.backup.manifest import Backup, CrossCheck
+from safedocker.backup.plain import Packing
+from safedocker.backup.rest import Rest, Still
+from safedocker.backup.store import Claim, Draft, FolderStore
+from safedocker.backup.take import Calm, Occasion, Progress, Stage, keep
+from safedocker.backup.ways import Engine
+from safedocker.errors import SafedockerError
+from safedocker.loss.facts import Bytes, Volume
+from safedocker.loss.plan import Kind, Loss
+
+Sink = Callable[[Iterable[bytes]], None]
+_SPOOL = "import.tar"
+_ROOT = (0, 0, 0o755)  # whose the folder of a new volume is
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A volume that was written into an archive. `read_back`: and compared with it afterwards."""
+
+    volume: Volume
+    held: Inventory
+    still: Still
+    check: CrossCheck
+    read_back: bool
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An archive that is in a volume now, compared. `saved` is what the volume held before."""
+
+    volume: str
+    held: Inventory
+    strip: int
+    new: bool
+    saved: Backup | None
+
+
+def export(
+    volume: Volume,
+    sink: Sink,
+    written: Path | None,
+    packing: Packing,
+    how: Rest,
+    engine: Engine,
+    store: FolderStore,
+    claim: Claim,
+    progress: Progress,
+) -> Exported:
+    """Give the volume's archive to `sink`; read the file again that it has `written`, if it is one.
+
+    Raise SafedockerError, BadArchive when the file reads back otherwise.
+    """
+    if volume.elsewhere:
+        raise SafedockerError(
+            f"the data of {volume.name} is in {volume.elsewhere}, and no copy of Docker's: nothing "
+            "was written",
+            "copy it where it is",
+        )
+    reader = TreeReader()
+
+    def read(stream: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in ways.metered(
+            stream, lambda done: progress(Stage.COPY, volume.name, done, None)
+        ):
+            reader.feed(piece)
+            yield piece
+
+    with (
+        rest.journal(store, claim) as draft,
+        rest.at_rest(volume, how, engine, draft, progress) as still,
+    ):
+        with engine.read_volume(volume.name) as stream:
+            sink(plain.pack(plain.as_plain(read(stream)), packing))
+        held = reader.finish()
+        check = ways.cross_check(engine, {volume.name: held})[volume.name]
+    if written is not None:
+        found = _measure(lambda: pieces_of(written), volume.name, progress)
+        if differs := difference(held, found):
+            raise BadArchive(
+                f"{written} does not hold what {volume.name} holds: {differs}",
+                "remove the file, and type the command again",
+            )
+    return Exported(volume, held, still, check, written is not None)
+
+
+def write_file(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file that is whole or not there, for this user alone. Raise SafedockerError."""
+    if path.exists():
+        raise exists(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            for piece in pieces:
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.rename(path)
+    except OSError as fault:
+        raise SafedockerError(
+            f"{path} can't be written: {fault.strerror}", "write it to another place"
+        ) from fault
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+
+
+def exists(path: Path) -> SafedockerError:
+    """The fault of a file that stands where one is to be written."""
+    return SafedockerError(f"{path} is there already: it was not written", "give another name")
+
+
+def pieces_of(path: Path) -> Iterator[bytes]:
+    """Read a file. Raise SafedockerError."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            while piece := file.read(PIECE):
+                yield piece
+    except OSError as fault:
+        raise SafedockerError(f"{path} can't be read: {fault.strerror}", "name a file") from fault
+
+
+def bring_in(
+    source: Iterator[bytes] | Path,
+    shown: str,
+    name: str,
+    engine: Engine,
+    store: FolderStore,
+    occasion: Occasion,
+    claim: Claim,
+    progress: Progress,
+    *,
+    strip: int | None,
+    overwrite: bool,
+) -> Imported:
+    """Put an archive into a volume, which is made when it is not there. A `source` that can be read
+    only once is kept meanwhile. `shown` is the archive's name in sentences.
+
+    The archive is read to its end before anything is touched. Raise SafedockerError.
+    """
+    present = engine.volume(name)
+    if present is not None and present.elsewhere:
+        raise SafedockerError(
+            f"the data of {name} is in {present.elsewhere}: nothing was changed",
+            "unpack the archive there",
+        )
+    _check_idle(name, engine)
+    with rest.journal(store, claim) as draft:
+        opened = _twice(source, draft, store)
+        try:
+            outline = plain.outline(plain.unpack(opened()), strip)
+        except plain.Ambiguous as fault:
+            raise _which(fault, shown, name) from fault
+        except BadArchive as fault:
+            raise BadArchive(
+                f"{shown} can't be imported: {fault.message}: nothing was changed",
+                "make it again as it was made, or import another copy",
+            ) from fault
+        held = None if present is None else ways.inspect(engine, name, lambda _done: None)
+        saved = None
+        new = held is None
+        if present is not None and held is not None and held.entries > 1:
+            saved = _replace(present, held, overwrite, engine, store, occasion, progress, claim)
+            new = True
+        owner = (held.root_uid, held.root_gid, held.root_mode) if held else _ROOT
+        target = present or Volume(name, "local", {}, {}, created_at="")
+        stream = plain.as_volume(plain.unpack(opened()), outline, owner)
+        try:
+            filled = making.fill(
+                target,
+                contextlib.nullcontext(stream),
+                engine,
+                draft,
+                progress,
+                total=None,
+                new=new,
+            )
+        except SafedockerError as fault:
+            if saved is not None:
+                fault.hint = f"what {name} held is in the backup {saved.id}\n{fault.hint}".strip()
+            raise
+    return Imported(name, filled, outline.strip, present is None, saved)
+
+
+def _measure(opened: plain.Reader, name: str, progress: Progress) -> Inventory:
+    """What an archive with a root of its own would make a volume hold."""
+    outline = plain.outline(plain.unpack(opened()), 0)
+    reader = TreeReader()
+    for piece in ways.metered(
+        plain.as_volume(plain.unpack(opened()), outline, _ROOT),
+        lambda done: progress(Stage.CHECK, name, done, None),
+    ):
+        reader.feed(piece)
+    return reader.finish()
+
+
+def _twice(source: Iterator[bytes] | Path, draft: Draft, store: FolderStore) -> plain.Reader:
+    """The archive, so that it can be read again."""
+    if isinstance(source, Path):
+        return lambda: pieces_of(source)
+    try:
+        draft.put(_SPOOL, source)
+    except OSError as fault:
+        raise SafedockerError(
+            f"what comes in can't be kept in {store.where} ({fault.strerror}): nothing was changed",
+            "make room there, or give the archive as a file",
+        ) from fault
+    return lambda: draft.open(_SPOOL)
+
+
+def _which(fault: plain.Ambiguous, shown: str, name: str) -> BadArchive:
+    again = f"safedocker import {shlex.quote(shown)} {name} --strip"
+    return BadArchive(
+        f"{shown}: {fault.message}, and it is not certain what that is: nothing was changed",
+        f"is {fault.top}/ the volume itself: {again} {fault.depth}\n"
+        f"is the volume to hold a folder {fault.top.partition('/')[0]}/: {again} 0",
+    )
+
+
+def _check_idle(name: str, engine: Engine) -> None:
+    _volumes, containers = engine.snapshot()
+    running = [one.name for one in stillness.users(name, containers) if one.running]
+    if running:
+        raise SafedockerError(
+            f"the volume {name} is in use by {', '.join(running)}: nothing was changed",
+            f"stop it first: docker stop {' '.join(running)}",
+        )
+
+
+def _replace(
+    present: Volume,
+    held: Inventory,
+    overwrite: bool,
+    engine: Engine,
+    store: FolderStore,
+    occasion: Occasion,
+    progress: Progress,
+    claim: Claim,
+) -> Backup:
+    """Back up what a volume holds, and remove it, so that it can be made anew."""
+    name = present.name
+    if not overwrite:
+        raise SafedockerError(
+            f"the volume {name} holds data ({Bytes(held.bytes)} in {held.files} files): nothing "
+            "was changed",
+            "import into a volume of another name, or replace what it holds, after a backup of "
+            "that: --overwrite",
+        )
+    _volumes, containers = engine.snapshot()
+    having = [one.name for one in stillness.users(name, containers)]
+    if having:
+        raise SafedockerError(
+            f"the volume {name} has to be made anew, and belongs to {', '.join(having)}: nothing "
+            "was changed",
+            f"remove the container first, volumes stay: docker rm {' '.join(having)}",
+        )
+    loss = Loss(Kind.NAMED_VOLUME, name, present, "replaced by an import", project=present.project)
+    saved = keep((loss,), Calm(), engine, store, occasion, progress, claim.at)
+    engine.remove_volume(name)
+    return saved

@@ -1,0 +1,96 @@
+"""Makes a volume, fills it from a stream, compares, and takes it away again where that fails: for
+what fills a volume on an ordinary day. What a backup puts back is refill.py's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from safedocker.backup import ways
+from safedocker.backup.inventory import Inventory, TreeReader, difference
+from safedocker.backup.store import Draft
+from safedocker.backup.take import Progress, Stage
+from safedocker.backup.ways import Engine
+from safedocker.errors import SafedockerError
+from safedocker.loss.facts import Volume
+
+
+def create(target: Volume, engine: Engine) -> None:
+    """Make a volume as it is defined. Raise SafedockerError when its name is taken, or the driver
+    makes it otherwise."""
+    engine.create_volume(target)
+    made = engine.volume(target.name)
+    # `volume create` of a name that exists changes nothing and reports success.
+    if made is None or not same_definition(made, target):
+        raise SafedockerError(
+            f"the engine did not make the volume {target.name} as it was to be defined",
+            f"see how it stands now: docker volume inspect {target.name}",
+        )
+
+
+def same_definition(one: Volume, other: Volume) -> bool:
+    """Are driver, options and labels the same?"""
+    return (one.driver, dict(one.options), dict(one.labels)) == (
+        other.driver,
+        dict(other.options),
+        dict(other.labels),
+    )
+
+
+def fill(
+    target: Volume,
+    stream: AbstractContextManager[Iterator[bytes]],
+    engine: Engine,
+    draft: Draft,
+    progress: Progress,
+    *,
+    total: int | None,
+    new: bool,
+) -> Inventory:
+    """Fill a volume that is empty, or, when it is `new`, is to be made; return what it holds.
+
+    The stream is as the engine gives a volume, `total` the bytes expected. It is read again and
+    compared. Where anything fails a new one is removed again. Raise SafedockerError.
+    """
+    draft.note_making(engine.identity.name, target.name)
+    if new:
+        create(target, engine)
+        _check_empty(target, engine)
+    reader = TreeReader()
+
+    def read(pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in ways.metered(pieces, lambda done: report(Stage.COPY, done)):
+            reader.feed(piece)
+            yield piece
+
+    def report(stage: Stage, done: int) -> None:
+        progress(stage, target.name, done, total)
+
+    try:
+        with stream as pieces:
+            engine.write_volume(target.name, read(pieces))
+        written = reader.finish()
+        found = ways.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
+        if differs := difference(written, found):
+            raise SafedockerError(
+                f"the volume {target.name} was written, but does not hold what was sent: {differs}"
+            )
+    except BaseException:
+        if new:
+            with contextlib.suppress(SafedockerError):
+                engine.remove_volume(target.name)
+        raise
+    draft.note_making(engine.identity.name, "")
+    return written
+
+
+def _check_empty(target: Volume, engine: Engine) -> None:
+    """Of options that name a share or a disk a second volume is the same data once more."""
+    if ways.inspect(engine, target.name, lambda _done: None).entries > 1:
+        raise SafedockerError(
+            f"the volume {target.name} held data as soon as it was made: its driver gave it what "
+            "another volume has. Nothing was written to it",
+            f"see what its options mean: docker volume inspect {target.name}",
+        )
