@@ -57,7 +57,6 @@ def fill(
     draft.note_making(engine.identity.name, target.name)
     if new:
         create(target, engine)
-        _check_empty(target, engine)
     reader = TreeReader()
 
     def read(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -69,6 +68,8 @@ def fill(
         progress(stage, target.name, done, total)
 
     try:
+        if new:
+            _check_empty(target, engine)
         with stream as pieces:
             engine.write_volume(target.name, read(pieces))
         written = reader.finish()
@@ -77,6 +78,8 @@ def fill(
             raise SafedockerError(
                 f"the volume {target.name} was written, but does not hold what was sent: {differs}"
             )
+    except _HoldsData:
+        raise
     except BaseException:
         if new:
             with contextlib.suppress(SafedockerError):
@@ -86,10 +89,14 @@ def fill(
     return written
 
 
+class _HoldsData(SafedockerError):  # noqa: N818 - named for what it is, as errors.py does
+    """A volume that was just made holds data: not ours to remove."""
+
+
 def _check_empty(target: Volume, engine: Engine) -> None:
     """Of options that name a share or a disk a second volume is the same data once more."""
     if ways.inspect(engine, target.name, lambda _done: None).entries > 1:
-        raise SafedockerError(
+        raise _HoldsData(
             f"the volume {target.name} held data as soon as it was made: its driver gave it what "
             "another volume has. Nothing was written to it",
             f"see what its options mean: docker volume inspect {target.name}",

@@ -240,9 +240,11 @@ def outline(stream: Iterator[bytes], strip: int | None) -> Outline:
             entries[path] = info
     if not found.kinds:
         raise BadArchive("it holds nothing")
-    top = _common(found.kinds)
+    top = _common({path: kind for path, kind in found.kinds.items() if path not in folders})
     if strip is None and top and "" not in found.kinds:
-        raise Ambiguous("/".join(top), len(top))
+        above = ("/".join(top[:depth]) for depth in range(1, len(top)))
+        first = next((folder for folder in above if folder in entries), "/".join(top))
+        raise Ambiguous(first, first.count("/") + 1)
     found.strip = strip or 0
     if found.strip > len(top):
         raise BadArchive(f"not all of it lies {found.strip} folders deep")
@@ -275,7 +277,7 @@ def _above(path: str) -> Iterator[str]:
 
 
 def _common(kinds: dict[str, bytes]) -> list[str]:
-    """The folders, from the root, that all else lies in."""
+    """The folders, from the root, that all of it lies in."""
     top: list[str] | None = None
     for path, kind in kinds.items():
         if not path:

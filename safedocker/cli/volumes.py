@@ -160,7 +160,7 @@ def backup(
             groups = [_of_project(project, volumes, containers)]
         else:
             groups = _each(volumes)
-        _back_up(groups, rest, room, only_data=everything)
+        _back_up(groups, project, rest, room, only_data=everything)
 
 
 def _named(asked: set[str], volumes: Mapping[str, Volume]) -> list[Volume]:
@@ -211,7 +211,9 @@ def _anonymous(volume: Volume) -> bool:
     return ANONYMOUS in volume.labels or wording.to_type(volume.name) != volume.name
 
 
-def _back_up(groups: list[list[Volume]], rest: Rest, room: Room, *, only_data: bool) -> None:
+def _back_up(
+    groups: list[list[Volume]], project: str | None, rest: Rest, room: Room, *, only_data: bool
+) -> None:
     """Back up group by group, and tell of each. One that fails does not keep the others from it."""
     from safedocker.loss.facts import Holds
 
@@ -230,7 +232,7 @@ def _back_up(groups: list[list[Volume]], rest: Rest, room: Room, *, only_data: b
         if not losses:
             continue
         try:
-            _back_up_one(losses, rest, room)
+            _back_up_one(losses, project, rest, room)
         except Interrupted:
             raise
         except SafedockerError as fault:
@@ -268,12 +270,12 @@ def _loss(volume: Volume, look: Look) -> Loss:
     )
 
 
-def _back_up_one(losses: tuple[Loss, ...], rest: Rest, room: Room) -> None:
+def _back_up_one(losses: tuple[Loss, ...], project: str | None, rest: Rest, room: Room) -> None:
     from safedocker.backup.rest import calm, wake_after
     from safedocker.backup.take import keep
 
     projects = {loss.project for loss in losses}
-    occasion = room.occasion(projects.pop() if len(projects) == 1 else None)
+    occasion = room.occasion(project or (projects.pop() if len(projects) == 1 else None))
     _volumes, containers = room.engine.snapshot()
     who = calm([loss.name for loss in losses], containers, rest, room.engine)
     now = datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,392 @@
+"""backup, clone, rename on an ordinary day: nobody writes meanwhile, everybody goes on afterwards,
+and killed at any moment nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safedocker.backup.clone import clone
+from safedocker.backup.rest import Rest
+from safedocker.backup.store import Claim, FolderStore
+from safedocker.backup.take import silent
+from safedocker.edge.engine import Engine
+from safedocker.errors import NoBackup, SafedockerError
+from tests.engine.conftest import HELPER, ROOT, Shell
+from tests.engine.test_round_trip import fill, see
+from tests.engine.test_take import NOW, Cuts, Forgets, address
+from tests.engines import PrivateEngine
+
+PROJECT = "--label com.docker.compose.project=shop --label com.docker.compose.volume=db"
+
+
+def make(shell: Shell, name: str, flags: str = "") -> Path:
+    """A volume with a little in it; return where that lies."""
+    shell.out(f"docker volume create {flags} {name}")
+    place = shell.place(name)
+    (place / "rows").write_bytes(os.urandom(10_000))
+    os.chown(place, 999, 998)
+    place.chmod(0o2700)
+    return place
+
+
+def serve(shell: Shell, name: str, flags: str) -> None:
+    shell.out(f"docker run -d --name {name} --init {flags} busybox sleep 1000")
+
+
+def states(shell: Shell) -> dict[str, str]:
+    """How the containers are, our own helpers left out."""
+    found = [one for one in shell.ask("/containers/json") if HELPER not in one["Labels"]]
+    return {one["Names"][0].removeprefix("/"): one["State"] for one in found}
+
+
+def manifests(shell: Shell) -> list[dict[str, Any]]:
+    found = [
+        json.loads((shell.store / id_ / "manifest.json").read_text()) for id_ in shell.backups()
+    ]
+    return sorted(found, key=lambda one: one["taken_at"])
+
+
+def grades(manifest: dict[str, Any]) -> dict[str, str]:
+    return {part["name"]: part["consistency"] for part in manifest["parts"]}
+
+
+@pytest.fixture
+def shell26(engine26: PrivateEngine, home: Path) -> Iterator[Shell]:
+    """For what hangs on no engine's version."""
+    with engine26.swept():
+        yield Shell(engine26, home)
+
+
+# backup
+
+
+def test_a_running_container_is_paused_for_the_copy_and_goes_on(shell: Shell) -> None:
+    place = make(shell, "data", "--label a=b")
+    serve(shell, "web", "-v data:/srv")
+    before = see(place)
+    done = shell.run("safedocker backup data", check=True)
+    (backup,) = manifests(shell)
+    assert grades(backup) == {"data": "paused"}
+    assert (backup["form"], backup["argv"]) == ("backup", ["safedocker", "backup", "data"])
+    assert backup["id"] in done.stdout
+    assert "paused" in done.stdout
+    assert "10.0 kB in 1 file" in done.stdout
+    assert states(shell) == {"web": "running"}
+    assert see(place) == before, "a backup takes nothing away"
+    assert shell.helpers() == shell.partial() == []
+    assert "interrupted" not in shell.run("safedocker backup data", check=True).stderr
+    shell.out("docker rm -f web && docker volume rm data")
+    shell.run(f"safedocker restore {backup['id'][:18]}", check=True)
+    assert see(shell.place("data")) == before
+    shell.run(f"safedocker restore {backup['id']} --volume data --as other", check=True)
+    assert see(shell.place("other")) == before
+
+
+def test_with_stop_it_is_stopped_and_started_again_but_not_what_would_be_gone(shell: Shell) -> None:
+    for name in ("data", "more", "still"):
+        make(shell, name)
+    serve(shell, "web", "-v data:/srv")
+    serve(shell, "gone", "--rm -v more:/srv")
+    serve(shell, "frozen", "-v still:/srv")
+    shell.out("docker pause frozen")
+    shell.run("safedocker backup --stop data more still", check=True)
+    (backup,) = manifests(shell)
+    assert grades(backup) == {"data": "cold-clean", "more": "paused", "still": "paused"}
+    assert states(shell) == {"web": "running", "gone": "running", "frozen": "paused"}
+
+
+def test_refused_where_that_is_asked_for(shell26: Shell) -> None:
+    make(shell26, "data")
+    serve(shell26, "web", "-v data:/srv")
+    refused = shell26.run("safedocker backup --refuse data")
+    assert refused.returncode == 73
+    assert "docker stop web" in refused.stderr
+    assert (states(shell26), manifests(shell26), shell26.partial()) == ({"web": "running"}, [], [])
+
+
+def test_what_can_not_be_meant_is_told_and_does_nothing(shell26: Shell) -> None:
+    make(shell26, "data")
+    make(shell26, "more")
+    lines = {
+        "backup": "name volumes",
+        "backup --all data": "name volumes",
+        "backup --stop --pause data": "choose one",
+        "backup nothing data": "no volume nothing",
+        "backup --project none": "project none",
+        "restore": "Missing argument",
+        "clone nothing copy": "no volume nothing",
+        "clone data more": "volume more already",
+        "rename data more": "volume more already",
+    }
+    for line, told in lines.items():
+        refused = shell26.run(f"safedocker {line}")
+        assert refused.returncode in {1, 2, 73}
+        assert told in refused.stderr
+    assert shell26.volumes() == {"data", "more"}
+    assert shell26.backups() == shell26.partial() == []
+
+
+def test_a_project_is_its_volumes_and_what_its_containers_have_without_a_name(
+    shell26: Shell,
+) -> None:
+    make(shell26, "shop_db", PROJECT)
+    make(shell26, "other")
+    serve(shell26, "shop-web", "--label com.docker.compose.project=shop -v other:/o -v /cache")
+    mounts = shell26.ask("/containers/shop-web/json")["Mounts"]
+    anonymous = next(one["Name"] for one in mounts if one["Destination"] == "/cache")
+    shell26.run("safedocker backup --project shop", check=True)
+    (backup,) = manifests(shell26)
+    assert set(grades(backup)) == {"shop_db", anonymous}
+    assert backup["project"] == "shop"
+    assert states(shell26) == {"shop-web": "running"}
+
+
+def test_all_are_one_backup_a_project_and_one_that_fails_keeps_none_from_it(shell26: Shell) -> None:
+    make(shell26, "shop_db", PROJECT)
+    make(shell26, "shop_more", PROJECT)
+    make(shell26, "busy")
+    make(shell26, "data")
+    shell26.out("docker volume create nothing")
+    serve(shell26, "web", "-v busy:/srv")
+    done = shell26.run("safedocker backup --all --refuse")
+    assert done.returncode == 73
+    assert "docker stop web" in done.stderr
+    assert "1 of 3 backups failed" in done.stderr
+    assert "nothing (empty)" in done.stdout
+    assert sorted(sorted(grades(one)) for one in manifests(shell26)) == [
+        ["data"],
+        ["shop_db", "shop_more"],
+    ]
+    shell26.run("safedocker backup --all", check=True)
+    assert len(shell26.backups()) == 5
+
+
+@pytest.fixture
+def big(shell26: Shell) -> Shell:
+    """A volume that takes a while to copy, and a container that runs with it."""
+    with (make(shell26, "data") / "sparse").open("wb") as file:
+        file.truncate(700 << 20)
+    serve(shell26, "web", "-v data:/srv")
+    return shell26
+
+
+def test_who_rests_goes_on_after_ctrl_c(big: Shell) -> None:
+    running = big.begin("safedocker backup data")
+    assert running.until("volume-1.tar.zst.part")
+    assert states(big) == {"web": "paused"}
+    code, _told = running.send(signal.SIGINT).ended()
+    assert code == 130
+    assert states(big) == {"web": "running"}
+    assert big.backups() == big.partial() == big.helpers() == []
+
+
+@pytest.mark.parametrize("line", ["backup data", "export data x.tar"])
+def test_after_a_kill_the_next_run_says_who_rests_still(big: Shell, line: str) -> None:
+    running = big.begin(f"safedocker {line}")
+    assert running.until("claim")
+    claim = None
+    while states(big) != {"web": "paused"} or claim is None:
+        claim = next(big.store.glob("2*/claim"), None)
+    running.send(signal.SIGKILL).ended()
+    assert states(big) == {"web": "paused"}
+    told = big.run("safedocker backup --refuse data")
+    assert f"`safedocker {line}` was interrupted" in told.stderr
+    assert "docker unpause web" in told.stderr
+    assert big.partial() == big.helpers() == []
+    assert not (big.home / "x.tar").exists()
+
+
+# clone
+
+
+def test_a_clone_is_the_same_but_for_whose_it_is(shell: Shell) -> None:
+    place = make(shell, "shop_db", f"{PROJECT} --label note='a b' --label empty=")
+    fill(place)
+    serve(shell, "web", "-v shop_db:/srv")
+    before = see(place)
+    done = shell.run("safedocker clone shop_db copy", check=True)
+    assert "com.docker.compose.project" in done.stdout
+    assert states(shell) == {"web": "running"}
+    assert see(shell.place("copy")) == see(place) == before
+    assert shell.definition("copy")["Labels"] == {"note": "a b", "empty": ""}
+    assert shell.backups() == shell.partial() == shell.helpers() == []
+
+
+def test_a_clone_of_an_anonymous_volume_is_no_anonymous_one(shell26: Shell) -> None:
+    shell26.out("docker run --name one -v /data busybox sh -c 'echo 1 >/data/f'")
+    (name,) = shell26.volumes()
+    shell26.run(f"safedocker clone {name[:12]} kept", check=True)
+    shell26.out("docker rm -v one && docker volume prune -f")
+    assert shell26.definition("kept")["Labels"] == {}
+    assert (shell26.place("kept") / "f").read_text() == "1\n"
+
+
+def test_driver_options_are_kept_unless_they_name_the_data(shell26: Shell, tmp_path: Path) -> None:
+    shell26.out("docker volume create -o type=tmpfs -o device=tmpfs -o o=size=1m memory")
+    shell26.run("safedocker clone memory copy", check=True)
+    assert shell26.definition("copy")["Options"] == shell26.definition("memory")["Options"]
+    shell26.out(f"docker volume create -o type=none -o o=bind -o device={tmp_path} bound")
+    refused = shell26.run("safedocker clone bound again")
+    assert refused.returncode == 1
+    assert str(tmp_path) in refused.stderr
+    assert "again" not in shell26.volumes()
+
+
+class Fails(Engine):
+    """An engine that fails when the last byte is written."""
+
+    def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:
+        super().write_volume(name, chunks)
+        raise NoBackup("no space left on device")
+
+
+class Adds(Engine):
+    """An engine that has another file in a volume than was sent."""
+
+    def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:
+        super().write_volume(name, chunks)
+        volume = self.volume(name)
+        assert volume
+        (Path(volume.mountpoint) / "rows").write_bytes(b"other")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [(Fails, "no space"), (Adds, "bytes expected"), (Forgets, "gave only"), (Cuts, "cut short")],
+    ids=["fails", "s17 writes other", "s18 leaves out", "ends early"],
+)
+def test_a_copy_that_is_not_the_same_is_taken_away_again(
+    shell26: Shell, kind: type[Engine], told: str
+) -> None:
+    before = see(make(shell26, "data"))
+    serve(shell26, "web", "-v data:/srv")
+    store = FolderStore(shell26.store)
+    claim = Claim(NOW, ("safedocker", "clone"), "a test")
+    with contextlib.closing(kind(address(shell26.engine))) as engine:
+        source = engine.volume("data")
+        assert source
+        with pytest.raises(SafedockerError, match=told):
+            clone(source, "copy", Rest.STOP, engine, store, claim, silent)
+    assert shell26.volumes() == {"data"}
+    assert see(shell26.place("data")) == before
+    assert shell26.running() == {"web"}
+    assert store.sweep() == ()
+    assert shell26.partial() == shell26.helpers() == []
+
+
+# rename
+
+
+def test_a_volume_has_a_new_name_and_undo_gives_the_old_one_back(shell: Shell) -> None:
+    flags = f"{PROJECT} --label com.docker.compose.config-hash=x --label note=b"
+    fill(make(shell, "shop_db", flags))
+    before, defined = see(shell.place("shop_db")), shell.definition("shop_db")
+    done = shell.run("safedocker rename shop_db db", check=True)
+    assert shell.volumes() == {"db"}
+    assert see(shell.place("db")) == before
+    labels = dict(defined["Labels"])  # type: ignore[call-overload]
+    del labels["com.docker.compose.config-hash"]
+    assert shell.definition("db")["Labels"] == labels
+    assert "name: db" in done.stdout
+    assert "external: true" in done.stdout
+    shell.run("safedocker undo", check=True)
+    assert see(shell.place("shop_db")) == before
+    assert shell.definition("shop_db") == defined
+    assert shell.partial() == shell.helpers() == []
+
+
+def test_a_volume_of_a_container_keeps_its_name(shell26: Shell) -> None:
+    before = see(make(shell26, "data"))
+    serve(shell26, "web", "-v data:/srv")
+    refused = shell26.run("safedocker rename data db")
+    assert refused.returncode == 1
+    assert "docker stop web && docker rm web" in refused.stderr
+    assert "web (busybox) has it at /srv" in refused.stderr
+    shell26.out("docker stop web && docker rm web")
+    assert shell26.backups() == []
+    shell26.run("safedocker rename data db", check=True)
+    assert see(shell26.place("db")) == before
+
+
+def test_a_reference_is_renamed_by_its_definition(shell26: Shell, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("stays")
+    shell26.out(f"docker volume create -o type=none -o o=bind -o device={tmp_path} bound")
+    shell26.run("safedocker rename bound other", check=True)
+    assert shell26.volumes() == {"other"}
+    assert shell26.out("docker run --rm -v other:/d busybox cat /d/file") == "stays"
+
+
+# Killed between what a rename does to the engine: makes one, fills it, removes the other.
+DIES = """
+import datetime, os, signal, sys
+from pathlib import Path
+from safedocker.backup import clone
+from safedocker.backup.store import Claim, FolderStore
+from safedocker.backup.take import silent
+from safedocker.edge.address import Address
+from safedocker.edge.engine import Engine
+from tests.engine.test_take import NOW, OCCASION
+socket, place, moment = sys.argv[1:]
+def dying(name):
+    real = getattr(Engine, name)
+    def step(self, *words):
+        if moment == f"before {name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(self, *words)
+        if moment == f"after {name}":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return step
+for name in ("create_volume", "write_volume", "remove_volume"):
+    setattr(Engine, name, dying(name))
+engine = Engine(Address(f"unix://{socket}", "a test", "default", None, False))
+claim = Claim(NOW, ("safedocker", "rename", "data", "db"), "a test")
+clone.rename(engine.volume("data"), "db", engine, FolderStore(Path(place)), OCCASION, claim, silent)
+"""
+MOMENTS = (
+    "before create_volume",
+    "before write_volume",
+    "after write_volume",
+    "after remove_volume",
+)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_while_renaming_one_is_whole_and_the_next_run_says_which_is_not(
+    shell26: Shell, moment: str
+) -> None:
+    shell = shell26
+    before = see(make(shell, "data"))
+    died = subprocess.run(
+        [sys.executable, "-c", DIES, str(shell.engine.socket), str(shell.store), moment],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    gone = moment == "after remove_volume"
+    assert "data" in shell.volumes() or gone
+    whole = "db" if gone else "data"
+    assert see(shell.place(whole)) == before
+    told = shell.run("safedocker backup nothing").stderr
+    assert "`safedocker rename data db` was interrupted" in told
+    half = not gone
+    assert ("docker volume rm db" in told) == half, "only then db may be half-written"
+    assert shell.partial() == shell.helpers() == []
+    if not gone:
+        shell.out("docker volume rm -f db")
+        shell.run("safedocker rename data db", check=True)
+    assert see(shell.place("db")) == before
+    shell.run("safedocker undo", check=True)
+    assert see(shell.place("data")) == before
