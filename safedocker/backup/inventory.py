@@ -16,7 +16,8 @@ from safedocker.errors import SafedockerError
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
 _EXTENSION_LIMIT = 16 << 20  # bytes of one extended header: names and xattrs, never contents
-_XATTRS = (b"SCHILY.xattr.", b"LIBARCHIVE.xattr.")
+# Of extended attributes the engine gives only this one, whatever it was sent.
+_XATTRS = (b"SCHILY.xattr.security.capability", b"LIBARCHIVE.xattr.security.capability")
 _REGULAR = b"0"
 _HARD_LINK = b"1"
 _SYMLINK = b"2"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from safedocker.edge.engine import Engine
     from safedocker.policy.options import Caller
 
+DAILY = "backup"  # the form of a backup that nothing was removed after
 PROGRAMS = ("docker", "docker-compose")
 
 
@@ -40,7 +41,8 @@ def read_notes(store: FolderStore, id_: str) -> Notes:
 
 
 def find_backup(store: FolderStore, given: str | None) -> Backup:
-    """The backup of an ID or of the beginning of one; of None the last.
+    """The backup of an ID or of the beginning of one; of None the last before a command, as one of
+    an ordinary day is nothing to undo.
 
     A damaged one is never passed over for an older one without a word.
     """
@@ -48,9 +50,15 @@ def find_backup(store: FolderStore, given: str | None) -> Backup:
     ids = [one.id for one in listing.backups] + [one.id for one in listing.damaged]
     ids.sort(reverse=True)
     if given is None:
+        daily = {one.id for one in listing.backups if one.form == DAILY}
+        ids = [id_ for id_ in ids if id_ not in daily]
         if not ids:
             raise SafedockerError(
-                f"there is no backup in {store.where}", "they are made before docker removes data"
+                f"there is no backup in {store.where}"
+                + (" that was taken before a command" if daily else ""),
+                "to put one of another day back: safedocker restore ID"
+                if daily
+                else "they are made before docker removes data",
             )
         taken = {one.id: one.taken_at for one in listing.backups}
         latest = datetime.datetime.max.replace(

@@ -54,7 +54,7 @@ def undo(
     context: str | None,
     any_engine: bool,
 ) -> None:
-    """Put a backup back: the last one, or that of an ID or of the beginning of an ID.
+    """Put a backup back: the last before a command, or that of an ID or of the beginning of one.
 
     It goes to the engine it comes from. A volume that holds other data now is left alone unless
     --overwrite or --as says what to do. Everything is compared after it was written.

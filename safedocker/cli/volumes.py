@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from safedocker import handover
-from safedocker.cli.opened import engine_here, open_store
+from safedocker.cli.opened import DAILY, engine_here, open_store
 from safedocker.cli.undo import undo
 from safedocker.edge import process, stamp, terminal, wording, wording_backup, wording_volumes
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
@@ -151,7 +151,7 @@ def backup(
     if bool(names) + bool(project) + everything != 1:
         raise click.UsageError("name volumes, or give --project NAME, or --all")
     rest = rest_of(pause, stop, refuse)
-    with opened("backup", host, context) as room:
+    with opened(DAILY, host, context) as room:
         volumes, containers = room.engine.snapshot()
         if names:
             asked = {full_name(name, volumes) for name in names}

@@ -120,7 +120,7 @@ def test_order_of_entries_does_not_matter() -> None:
         {"gid": 1},
         {"mtime": 1_700_000_001},
         {"name": "volume/other"},
-        {"pax_headers": {"SCHILY.xattr.user.a": "1"}},
+        {"pax_headers": {"SCHILY.xattr.security.capability": "1"}},
         {"type": tarfile.FIFOTYPE},
     ],
     ids=lambda change: next(iter(change)),
