@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from safedocker.backup.sparse import SparseFile
 from safedocker.errors import SafedockerError
 
 _BLOCK = 512
@@ -62,6 +63,8 @@ class Entry(NamedTuple):
     mtime: int
     device: tuple[int, int]
     xattrs: tuple[tuple[bytes, bytes], ...]
+    fine: bytes  # what the engine's own streams do not tell: the whole time, all attributes
+    packed: int | None  # bytes in the stream of a sparse file, its map too
 
 
 Tell = Callable[[Entry, bytes], None]  # an entry, and the sha256 of its contents
@@ -79,11 +82,18 @@ class TreeReader:
     a volume may touch it), owner names, atime, ctime, fractions of a second, and how the header
     was spelled (PAX, GNU, ustar). An mtime before 1970 or after 2262 counts as 1970, which is what
     the engine makes of it. Source: moby pkg/system/chtimes.go.
+
+    A stream of GNU tar's holds more. Sparse files count as what they stand for; and for a reader
+    that is to be `fine`, `fine()` digests modification times with their fractions, and all extended
+    attributes.
     """
 
-    def __init__(self, tell: Tell | None = None, *, remember: bool = True) -> None:
+    def __init__(
+        self, tell: Tell | None = None, *, remember: bool = True, fine: bool = False
+    ) -> None:
         self._tell = tell
         self._remember = remember
+        self._keeps_fine = fine
         self._partial = bytearray()  # the beginning of a header block
         self._left = 0  # bytes of the current contents still to come
         self._padding = 0
@@ -99,6 +109,9 @@ class TreeReader:
         self._root: Entry | None = None
         self._lines: list[tuple[bytes, bytes]] = []
         self.entries = 0  # how many have been read so far
+        self._fine: list[tuple[bytes, bytes]] = []
+        self._sparse: SparseFile | None = None
+        self._attributes: dict[bytes, tuple[tuple[bytes, bytes], ...]] = {}  # of files by path
         self._files = self._directories = self._links = self._others = 0
         self._bytes = self._link_bytes = 0
 
@@ -111,6 +124,8 @@ class TreeReader:
                 step = min(self._left, end - at)
                 if self._extension is not None:
                     self._extension[1].extend(view[at : at + step])
+                elif self._sparse is not None:
+                    self._unpack(view[at : at + step])
                 elif self._current is not None:
                     self._contents.update(view[at : at + step])
                 self._left -= step
@@ -190,7 +205,10 @@ class TreeReader:
         self._contents = hashlib.sha256()
         self._current = entry
         self._left = entry.size
-        self._padding = -entry.size % _BLOCK
+        if entry.packed is not None:
+            self._sparse = SparseFile(entry.size, self._contents.update)
+            self._left = entry.packed
+        self._padding = -self._left % _BLOCK
         if not self._left:
             self._close()
 
@@ -208,6 +226,12 @@ class TreeReader:
                 (self._pax if kind == b"x" else self._global).update(_records(text))
         elif self._current is not None:
             entry, self._current = self._current, None
+            if self._sparse is not None:
+                sparse, self._sparse = self._sparse, None
+                try:
+                    sparse.finish()
+                except SafedockerError as fault:
+                    raise BadArchive(f"{fault.message}, entry {self.entries + 1}") from fault
             self._record(entry, self._contents.digest())
 
     def _entry(self, block: bytes, kind: bytes) -> Entry:
@@ -224,8 +248,15 @@ class TreeReader:
             kind = _DIRECTORY if path.endswith(b"/") else _REGULAR
         if kind[0] not in _FIXED and kind != _REGULAR:
             raise BadArchive(f"entry {self.entries + 1} is of a type that is not known: {kind!r}")
+        packed = None
         if any(key.startswith(b"GNU.sparse.") for key in pax):
-            raise BadArchive(f"entry {self.entries + 1} is packed as a sparse file")
+            form = (pax.get(b"GNU.sparse.major"), pax.get(b"GNU.sparse.minor"))
+            if form != (b"1", b"0") or kind != _REGULAR or b"GNU.sparse.name" not in pax:
+                raise BadArchive(
+                    f"entry {self.entries + 1} is packed as a sparse file in an unknown way"
+                )
+            path = pax[b"GNU.sparse.name"]
+            packed, size = size, _decimal(pax, b"GNU.sparse.realsize", b"")
         mtime = pax.get(b"mtime")
         entry = Entry(
             kind=kind,
@@ -238,9 +269,15 @@ class TreeReader:
             mtime=_number(block[136:148]) if mtime is None else _seconds(mtime),
             device=(_number(block[329:337]), _number(block[337:345])) if kind in b"34" else (0, 0),
             xattrs=tuple(sorted(item for item in pax.items() if item[0].startswith(_XATTRS))),
+            fine=_fine(pax, mtime),
+            packed=packed,
         )
         self._pax = {}
         self._long_name = self._long_link = None
+        if entry.kind == _HARD_LINK:  # the engine says them again, GNU tar does not
+            return entry._replace(xattrs=self._attributes.get(entry.link, entry.xattrs))
+        if entry.xattrs:
+            self._attributes[entry.path] = entry.xattrs
         return entry
 
     def _below(self, path: bytes) -> bytes:
@@ -273,7 +310,7 @@ class TreeReader:
             self._others += 1
         self.entries += 1
         if self._tell is not None:
-            self._tell(entry._replace(mtime=mtime), contents)
+            self._tell(entry._replace(mtime=mtime, fine=b"", packed=None), contents)
         if not self._remember:
             return
         line = b"%b %o %d %d %d %d %d %d %d\0%b\0%b\0" % (
@@ -291,6 +328,35 @@ class TreeReader:
         for key, value in entry.xattrs:
             line += b"%d %d\0%b%b" % (len(key), len(value), key, value)
         self._lines.append((entry.path, hashlib.sha256(line + contents).digest()))
+        if not self._keeps_fine:
+            return
+        fine = entry.fine if entry.path else entry.fine.partition(b"\0")[2]
+        whole = b"%d" % entry.mtime if entry.path else b""
+        self._fine.append((entry.path, hashlib.sha256(whole + b"\0" + fine).digest()))
+
+    def _unpack(self, piece: memoryview) -> None:
+        try:
+            if self._sparse is not None:
+                self._sparse.feed(piece)
+        except SafedockerError as fault:
+            raise BadArchive(f"{fault.message}, entry {self.entries + 1}") from fault
+
+    def fine(self) -> str:
+        """The digest of what the engine's own streams do not tell. After `finish`."""
+        self._fine.sort()
+        digest = hashlib.sha256()
+        for path, line in self._fine:
+            digest.update(b"%d %b%b" % (len(path), path, line))
+        return digest.hexdigest()
+
+
+def _fine(pax: dict[bytes, bytes], mtime: bytes | None) -> bytes:
+    """The fraction of the time, a zero byte, all extended attributes."""
+    fraction = (mtime or b"").partition(b".")[2].rstrip(b"0")
+    told = b""
+    for key in sorted(one for one in pax if one.startswith(b"SCHILY.xattr.")):
+        told += b"%d %d\0%b%b" % (len(key), len(pax[key]), key, pax[key])
+    return fraction + b"\0" + told
 
 
 def read(stream: Iterable[bytes]) -> Inventory:

@@ -21,6 +21,7 @@ from safedocker.loss.plan import Kind
 VERSION = 3
 _ON_ENGINE = 3  # holds what was moved aside on its engine
 _DUMPS = 3  # holds a dump, or tells why there is none
+_FINE = 3  # holds what GNU tar read
 _RECORDS = 2
 FIRST = 1  # the version of those that hold volumes alone, and name their engine
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9]{4}")
@@ -134,6 +135,7 @@ class Part:
     cross_check: CrossCheck
     not_kept: tuple[str, ...]
     aside: Place | None = None  # where it stands on its engine, when it was moved and not copied
+    fine_sha256: str = ""  # of what GNU tar tells beside the inventory: whole times, attributes
     size: int | None = None  # bytes, as counted before it was moved; None: not known, or a copy
     dumps: tuple[Dump, ...] = ()
     no_dump: str = ""  # why a database that ran with it has none
@@ -216,6 +218,8 @@ class Backup:
         """The version of its manifest: the lowest that can tell it."""
         if self.moved:
             return _ON_ENGINE
+        if any(part.fine_sha256 for part in self.parts):
+            return _FINE
         only_volumes = all(part.kind.is_volume for part in self.parts)
         known = {Consistency.PAUSED, Consistency.RECORD}.isdisjoint(
             part.consistency for part in self.parts
@@ -318,6 +322,7 @@ def _part(one: _Object) -> Part:
         size=one.maybe_integer("size"),
         dumps=tuple(map(_dump, one.maybe_objects("dumps"))),
         no_dump=one.text("no_dump") if one.has("no_dump") else "",
+        fine_sha256=one.text("fine_sha256") if one.has("fine_sha256") else "",
     )
 
 

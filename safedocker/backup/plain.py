@@ -15,9 +15,9 @@ from typing import Any
 
 import zstandard
 
+from safedocker.backup import zst
 from safedocker.backup.files import PIECE
 from safedocker.backup.inventory import BadArchive
-from safedocker.backup.ways import pack as pack_zst
 
 _BLOCK = tarfile.BLOCKSIZE
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -25,6 +25,7 @@ _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x04\x22\
 _GZIP_LEVEL = 1  # whoever runs with the volume rests meanwhile, and 6 takes three times as long
 _TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # any bytes, and back again
 _XATTRS = ("SCHILY.xattr.", "LIBARCHIVE.xattr.")
+_DEFAULT = "SCHILY.xattr.system.posix_acl_default"
 _LIKE_A_FILE = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE}
 _KNOWN = _LIKE_A_FILE | {
     *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE),
@@ -80,7 +81,7 @@ def pack(stream: Iterable[bytes], packing: Packing) -> Iterator[bytes]:
     if packing is Packing.NONE:
         yield from stream
     elif packing is Packing.ZSTD:
-        yield from pack_zst(stream, lambda _piece: None)
+        yield from zst.pack(stream, lambda _piece: None)
     else:
         packer = zlib.compressobj(_GZIP_LEVEL, wbits=31)
         for piece in stream:
@@ -343,6 +344,41 @@ def as_plain(stream: Iterator[bytes]) -> Iterator[bytes]:
     return _gathered(entries())
 
 
+def as_sent(stream: Iterator[bytes]) -> Iterator[bytes]:
+    """A volume as GNU tar gave it, as the engine can put it back with all that it tells.
+
+    The engine sets the owner of a hard link, which takes a file's capability away: each is given
+    the attributes of its file. What is made in a folder with a default access control list would
+    get one too: such folders get theirs at the end. Source: moby pkg/archive, createTarFile.
+    """
+
+    def entries() -> Iterator[bytes]:
+        attributes: dict[str, dict[str, str]] = {}
+        late: list[tarfile.TarInfo] = []
+        for info, contents in _members(stream):
+            told = _told(info)
+            if info.islnk():
+                told = attributes.get(info.linkname, {}) | told
+            elif told and not info.isdir():
+                attributes[info.name] = told
+            if info.isdir() and _DEFAULT in told:
+                late.append(info)
+                told = {key: value for key, value in told.items() if key != _DEFAULT}
+            yield _header(info, info.name, info.linkname, told)
+            yield from _body(info, contents)
+        for info in late:
+            yield _header(info, info.name, told=_told(info))
+        yield bytes(2 * _BLOCK)
+
+    return _gathered(entries())
+
+
+def _told(info: tarfile.TarInfo) -> dict[str, str]:
+    """Its extended attributes, and the whole of its modification time."""
+    kept = _XATTRS if "." not in info.pax_headers.get("mtime", "") else (*_XATTRS, "mtime")
+    return {key: value for key, value in info.pax_headers.items() if key.startswith(kept)}
+
+
 def _under(top: str, parts: list[str]) -> str:
     return "/".join((top, *parts))
 
@@ -358,12 +394,18 @@ def _entry(
     info: tarfile.TarInfo, contents: Iterator[bytes], name: str, link: str
 ) -> Iterator[bytes]:
     yield _header(info, name, link)
+    yield from _body(info, contents)
+
+
+def _body(info: tarfile.TarInfo, contents: Iterator[bytes]) -> Iterator[bytes]:
     yield from contents
     if info.isreg():
         yield bytes(-info.size % _BLOCK)
 
 
-def _header(info: tarfile.TarInfo, name: str, link: str = "") -> bytes:
+def _header(
+    info: tarfile.TarInfo, name: str, link: str = "", told: dict[str, str] | None = None
+) -> bytes:
     """GNU's way of writing: busybox reads no others' long names, and takes names that are not ASCII
     for what they are. Extended attributes stand before it in PAX's way: tars without skip them."""
     plain = tarfile.TarInfo(name)
@@ -373,8 +415,9 @@ def _header(info: tarfile.TarInfo, name: str, link: str = "") -> bytes:
     plain.mtime, plain.linkname = seconds(info), link
     if plain.ischr() or plain.isblk():
         plain.devmajor, plain.devminor = info.devmajor, info.devminor
-    kept = {k: v for k, v in info.pax_headers.items() if k.startswith(_XATTRS)}
-    return _extension(kept) + _bytes(plain)
+    if told is None:
+        told = {k: v for k, v in info.pax_headers.items() if k.startswith(_XATTRS)}
+    return _extension(told) + _bytes(plain)
 
 
 def _extension(headers: dict[str, str]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from safedocker.backup import aside, ways
@@ -172,6 +172,7 @@ def restore(
                 engine.remove_volume(target.name)
         raise
     _compare(target, backup, engine, progress)
+    journal.notes += _compare_fine(target, engine)
     journal.write(target.name, done=True)
 
 
@@ -203,6 +204,23 @@ def _write(
             f"writing the volume {target.name} failed: {fault.message.removesuffix('.')}",
             f"the backup is whole; type it again: safedocker undo {backup.id}",
         ) from fault
+
+
+def _compare_fine(target: Target, engine: Engine) -> Iterator[str]:
+    """What GNU tar told beside the contents is put back as far as the engine can; say how far."""
+    expected = target.part.fine_sha256
+    if not expected:
+        return
+    what = "extended attributes, access control lists and fractions of times"
+    images = [use.image for use in target.part.used_by]
+    try:
+        found = ways.inspect_fine(engine, target.name, images)
+    except SafedockerError:
+        found = None
+    if found is None:
+        yield f"{target.name}: {what} were put back, but not compared: no GNU tar is at hand"
+    elif found != expected:
+        yield f"{target.name}: contents compare equal, but not all {what} could be put back"
 
 
 def _compare(target: Target, backup: Backup, engine: Engine, progress: Progress) -> None:

@@ -18,6 +18,7 @@ import zstandard
 
 import safedocker
 from safedocker.backup import apart, dumping, expire, layers, records, stillness, ways
+from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import (
     Backup,
     Consistency,
@@ -169,7 +170,8 @@ class _Taking:
         self._progress = progress
         self._now = now
         self._reserve = reserve
-        self._wish = replace(wish, ended=wish.ended and not self._live and not self._calm.pause)
+        ended = wish.ended and not self._live and not self._calm.pause
+        self._wish = replace(wish, ended=ended, fine=True)
 
     @property
     def _engine(self) -> Engine:
@@ -298,11 +300,15 @@ class _Taking:
 
         return copied
 
-    def _keep_one(self, draft: Draft, loss: Loss, stem: str) -> tuple[ways.Way, ways.Kept]:
-        way = ways.choose(loss, self._wish)
+    def _keep_one(
+        self, draft: Draft, loss: Loss, stem: str, *, fine: bool = True
+    ) -> tuple[ways.Way, ways.Kept]:
+        way = ways.choose(loss, replace(self._wish, fine=fine))
         try:
             kept = way.take(self._engine, loss, draft, stem, self._copied(loss))
-        except NoBackup:
+        except (NoBackup, BadArchive):
+            if way.name == "tar":  # no such program here, or one that can't read it all
+                return self._keep_one(draft, loss, stem, fine=False)
             if way.stores or self._wish.protect is Protect.MOVE:
                 raise
             self._wish = replace(self._wish, protect=Protect.ARCHIVE)  # nothing can be moved here
@@ -414,6 +420,7 @@ def _part(
         size=loss.size if kept.place else None,
         dumps=dumped.dumps,
         no_dump=dumped.why_none,
+        fine_sha256=kept.fine,
     )
 
 

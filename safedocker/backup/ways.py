@@ -4,7 +4,6 @@ and what it does not keep. When a backup may be taken is take.py's."""
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -12,22 +11,21 @@ from typing import Any, Protocol
 
 import zstandard
 
-from safedocker.backup import aside
+from safedocker.backup import aside, plain
 from safedocker.backup.aside import Mover, Place
-from safedocker.backup.files import PIECE
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
 from safedocker.backup.manifest import CrossCheck, Part, Stored
 from safedocker.backup.store import Draft
+from safedocker.backup.zst import pack as pack
+from safedocker.backup.zst import unpack as unpack
 from safedocker.errors import NoBackup, SafedockerError
-from safedocker.loss.facts import Bytes, Container, EngineIdentity, Holds, Volume
+from safedocker.loss.facts import HELPER, Bytes, Container, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Protect
 
 Meter = Callable[[int], None]  # told the bytes of tar stream done so far
 
 COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
 _COPIED_A_SECOND = 100_000_000  # bytes, packed and read back; `make bench` measures it
-_LEVEL = 1  # higher ones pack a database's files little smaller and take several times as long
-_THREADS = min(4, os.cpu_count() or 1)
 
 
 class Stopped(Protocol):
@@ -64,6 +62,10 @@ class Engine(Protocol):
     def snapshot(self) -> tuple[Mapping[str, Volume], tuple[Container, ...]]: ...
     def inspect(self, container: Container, /) -> Container: ...
     def read_volume(self, name: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
+    def find_tar(self, images: tuple[str, ...], /) -> Any | None: ...
+    def read_volume_with(
+        self, tar: Any, name: str, /
+    ) -> AbstractContextManager[Iterator[bytes]]: ...
     def write_volume(self, name: str, chunks: Iterable[bytes], /) -> None: ...
     def create_volume(self, volume: Volume, /) -> None: ...
     def remove_volume(self, name: str, /) -> None: ...
@@ -106,18 +108,21 @@ class Kept:
     file: Stored | None
     inventory: Inventory | None
     place: Place | None = None
+    fine: str = ""  # TreeReader.fine, where it could be told
 
 
 @dataclass(frozen=True)
 class Wish:
     """What decides between the ways that fit: what was asked for, up to how many bytes `auto`
-    archives, and whether whoever may write has ended (what is only paused goes on writing); and up
-    to how many bytes of a volume the database that runs with it is dumped besides, None for all."""
+    archives, whether whoever may write has ended (what is only paused goes on writing), up to how
+    many bytes of a volume the database that runs with it is dumped besides, None for all, and
+    whether a program in one of the volume's own images may read it."""
 
     protect: Protect = Protect.ARCHIVE
     archive_up_to: int = 0
     ended: bool = True
     dump_up_to: int | None = 0
+    fine: bool = False
 
 
 @dataclass(frozen=True)
@@ -288,6 +293,50 @@ def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Me
     return Kept(Stored(name, size, digest.hexdigest()), reader.finish())
 
 
+def _take_tar(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
+    """By a GNU tar of an image that has had the volume anyway: no other is let see it."""
+    tar = engine.find_tar(_images(engine, loss.name))
+    if tar is None:
+        raise NoBackup(f"no image of the containers of {loss.name} has a GNU tar")
+    name = f"{stem}.tar.zst"
+    reader = TreeReader(fine=True)
+    digest = hashlib.sha256()
+    with engine.read_volume_with(tar, loss.name) as stream:
+        size = draft.put(name, pack(_read(stream, reader, meter), digest.update))
+    held = reader.finish()
+    return Kept(Stored(name, size, digest.hexdigest()), held, fine=reader.fine())
+
+
+def _images(engine: Engine, volume: str) -> tuple[str, ...]:
+    _volumes, containers = engine.snapshot()
+    having = (
+        one
+        for one in containers
+        if HELPER not in one.labels and any(mount.volume == volume for mount in one.mounts)
+    )
+    return tuple(dict.fromkeys(one.image for one in having))
+
+
+def inspect_fine(engine: Engine, volume: str, images: Sequence[str]) -> str | None:
+    """Return what TreeReader.fine says of a volume; None where no such image has a GNU tar. Raise
+    SafedockerError when it can't be read so."""
+    tar = engine.find_tar(tuple(dict.fromkeys(images)))
+    if tar is None:
+        return None
+    reader = TreeReader(fine=True)
+    with engine.read_volume_with(tar, volume) as stream:
+        for piece in stream:
+            reader.feed(piece)
+    reader.finish()
+    return reader.fine()
+
+
+def _put_back_tar(
+    engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
+) -> None:
+    engine.write_volume(volume, metered(plain.as_sent(unpack(pieces)), meter))
+
+
 def _put_back_archive(
     engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
 ) -> None:
@@ -347,38 +396,6 @@ def metered(stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
         meter(done)
 
 
-def pack(stream: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:
-    """Pack a stream; `seen` is given what goes into the file."""
-    packer = zstandard.ZstdCompressor(
-        level=_LEVEL, threads=_THREADS, write_checksum=True
-    ).compressobj()
-    for piece in stream:
-        if packed := packer.compress(piece):
-            seen(packed)
-            yield packed
-    packed = packer.flush()
-    seen(packed)
-    yield packed
-
-
-class _Source:
-    """An iterator of bytes as the file that zstandard reads from."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-
-    def read(self, _size: int = -1) -> bytes:
-        return next(self._pieces, b"")
-
-
-def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Unpack in bounded steps: a piece of packed zeros may stand for gigabytes."""
-    source = _Source(iter(pieces))
-    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]
-        while piece := reader.read(PIECE):
-            yield piece
-
-
 def _put_back_dump(
     _engine: Engine, volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
 ) -> None:
@@ -412,6 +429,18 @@ WAYS = (
         _put_back_place,
         (),
         stores=False,
+    ),
+    Way(
+        "tar",
+        lambda _loss, wish: wish.fine,
+        _take_tar,
+        _put_back_tar,
+        (
+            "sockets",
+            "trusted. and security.selinux attributes",
+            "holes of sparse files, once they are put back (their zeros are kept)",
+            "times before 1970, once they are put back",
+        ),
     ),
     Way(
         "archive",

@@ -32,6 +32,7 @@ from safedocker.edge.layer import look_into_layer
 from safedocker.edge.mover import Mover
 from safedocker.edge.porter import BUSY, Porter, find_volume
 from safedocker.edge.running import Runner, Stopped, find_container, removes_itself
+from safedocker.edge.tarring import Tar, Tarrer
 from safedocker.edge.trial import Trials
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoEngine, SafedockerError
@@ -64,6 +65,7 @@ class Engine:
         self._porter = Porter(self._wire)
         self._runner = Runner(self._wire)
         self.trials = Trials(self._wire, self._porter)
+        self._tarrer = Tarrer(self._wire, self._porter)
         self.host = Host(self._wire, self._porter)
         self.mover = Mover(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
@@ -320,6 +322,16 @@ class Engine:
             self._porter.read(helper) as chunks,
         ):
             yield of_containers(chunks, self._remap) if self._remap else chunks
+
+    def find_tar(self, images: Sequence[str]) -> Tar | None:
+        """Return the GNU tar of the first of these images that has one and is here."""
+        return self._tarrer.find(images)
+
+    def read_volume_with(
+        self, tar: Tar, name: str
+    ) -> contextlib.AbstractContextManager[Iterator[bytes]]:
+        """As `read_volume`, by a GNU tar: with all that it tells. Raise NoBackup where it fails."""
+        return self._tarrer.read(name, tar)
 
     def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:
         """Put a stream of `read_volume` into a volume that exists, the root's owner and mode too.

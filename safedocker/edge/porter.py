@@ -12,7 +12,9 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
 from safedocker.edge import answers, stamp
@@ -56,8 +58,16 @@ class Porter:
             self._remove_image(image)
 
     @contextlib.contextmanager
-    def opened(self, name: str, *, read_only: bool, timeout: float = BUSY) -> Iterator[str]:
-        """Give a container that mounts the volume; it is gone when the block ends.
+    def opened(
+        self,
+        name: str,
+        *,
+        read_only: bool,
+        timeout: float = BUSY,
+        program: Mapping[str, Any] | None = None,
+    ) -> Iterator[str]:
+        """Give a container that mounts the volume; it is gone when the block ends. `program`: what
+        the engine is told of it instead, where it is to run something.
 
         Raise NoBackup when there is no such volume: mounting it would make one.
         """
@@ -65,7 +75,7 @@ class Porter:
             raise NoBackup(f"there is no volume {name}", "see which there are: docker volume ls")
         helper = f"safedocker-{secrets.token_hex(8)}"
         try:
-            self._create(helper, name, read_only, timeout)
+            self._create(helper, name, read_only, timeout, program or {})
             after = find_volume(self._wire, name)
             made_here = after and HELPER in after.labels and not name.startswith(SCRATCH)
             if after is None or made_here:
@@ -167,7 +177,14 @@ class Porter:
         with contextlib.suppress(SafedockerError):
             self._wire.find("DELETE", path, f"remove {name}", allowed=(404, 409), timeout=BUSY)
 
-    def _create(self, helper: str, volume: str, read_only: bool, timeout: float) -> None:
+    def _create(
+        self,
+        helper: str,
+        volume: str,
+        read_only: bool,
+        timeout: float,
+        program: Mapping[str, Any],
+    ) -> None:
         mount = {
             "Type": "volume",
             "Source": volume,
@@ -176,9 +193,19 @@ class Porter:
             # A volume that is there keeps its labels; one that this mount makes gets ours.
             "VolumeOptions": {"NoCopy": True, "Labels": {HELPER: self.stamp}},
         }
-        self._make(helper, mount, f"open volume {volume}", timeout)
+        self._make(helper, mount, f"open volume {volume}", timeout, program)
 
-    def _make(self, helper: str, mount: dict[str, object], what: str, timeout: float) -> None:
+    def _make(
+        self,
+        helper: str,
+        mount: dict[str, object],
+        what: str,
+        timeout: float,
+        program: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        host: dict[str, Any] = {"NetworkMode": "none", "LogConfig": {"Type": "none"}}
+        host |= program.get("HostConfig", {})
+        host["Mounts"] = [mount, *host.get("Mounts", ())]
         for last in (False, True):
             made = self._wire.find(
                 "POST",
@@ -186,14 +213,11 @@ class Porter:
                 what,
                 {"name": helper},
                 body={
-                    "Image": self._own_image(),
+                    "Image": program.get("Image") or self._own_image(),
                     "Cmd": ["never"],
+                    **program,
                     "Labels": {HELPER: self.stamp},
-                    "HostConfig": {
-                        "NetworkMode": "none",
-                        "LogConfig": {"Type": "none"},
-                        "Mounts": [mount],
-                    },
+                    "HostConfig": host,
                 },
                 allowed=() if last else (404,),
                 timeout=timeout,

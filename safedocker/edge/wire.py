@@ -206,15 +206,16 @@ class Wire:
         what: str,
         params: Params,
         *,
+        method: str = "GET",
         size: int,
         timeout: float,
         kind: type[SafedockerError],
     ) -> Iterator[Iterator[bytes]]:
-        """Give the body of a GET in pieces of `size` bytes and a little more, the last shorter.
+        """Give the body of an answer in pieces of `size` bytes and a little more, the last shorter.
 
         While they are read, NoEngine is raised when the body is cut or the engine falls silent.
         """
-        answer = self._ask("GET", path, params, timeout=timeout, stream=True)
+        answer = self._ask(method, path, params, timeout=timeout, stream=True)
         with contextlib.closing(self._accepted(answer, what, kind)):
             yield self._pieces(answer, size)
 

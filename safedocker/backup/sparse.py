@@ -1,0 +1,83 @@
+"""A sparse file as GNU tar packs it with --sparse: a map of where there is data, then the data.
+
+Source: GNU tar manual, "Sparse Formats", PAX format version 1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from safedocker.errors import SafedockerError
+
+_BLOCK = 512
+_MOST = 1 << 24  # bytes of a map
+_ZEROS = bytes(1 << 20)
+
+
+class SparseFile:
+    """Takes what is packed, in pieces of any size, and tells the contents, zeros too."""
+
+    def __init__(self, size: int, tell: Callable[[bytes | memoryview], object]) -> None:
+        self._size = size
+        self._tell = tell
+        self._head = bytearray()
+        self._map: list[tuple[int, int]] | None = None
+        self._at = 0
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """Take more of it. Raise SafedockerError for a map that is none."""
+        if self._map is None:
+            self._head += piece
+            self._read_map()
+            return
+        while piece:
+            while self._map and not self._map[0][1]:
+                self._map.pop(0)
+            if not self._map:
+                raise SafedockerError("a sparse file holds more than its map tells")
+            start, size = self._map[0]
+            self._fill(start)
+            step = min(size, len(piece))
+            self._tell(piece[:step])
+            self._at += step
+            self._map[0] = (start + step, size - step)
+            piece = piece[step:]
+
+    def finish(self) -> None:
+        """All is there. Raise SafedockerError when it is not."""
+        if self._map is None or any(size for _start, size in self._map):
+            raise SafedockerError("a sparse file holds less than its map tells")
+        self._fill(self._size)
+
+    def _fill(self, to: int) -> None:
+        if to < self._at or to > self._size:
+            raise SafedockerError("the map of a sparse file is damaged")
+        while self._at < to:
+            step = min(to - self._at, len(_ZEROS))
+            self._tell(memoryview(_ZEROS)[:step])
+            self._at += step
+
+    def _read_map(self) -> None:
+        """Numbers, a line each: how many there are, then start and length of each; to the end of
+        the block."""
+        if len(self._head) > _MOST:
+            raise SafedockerError("the map of a sparse file is too long")
+        first, _newline, _rest = self._head.partition(b"\n")
+        if b"\n" not in self._head or self._head.count(b"\n") < 1 + 2 * _number(first):
+            return
+        lines = self._head.split(b"\n", 1 + 2 * _number(first))
+        numbers = [_number(line) for line in lines[1:-1]]
+        end = len(self._head) - len(lines[-1])
+        end += -end % _BLOCK
+        if len(self._head) < end:
+            return
+        rest = bytes(self._head[end:])
+        self._map = list(zip(numbers[::2], numbers[1::2], strict=True))
+        self._head.clear()
+        self.feed(rest)
+
+
+def _number(line: bytes | bytearray) -> int:
+    if not line.isdigit() or len(line) > 20:
+        raise SafedockerError("the map of a sparse file is damaged")
+    return int(line)

@@ -1,0 +1,45 @@
+"""Packs and unpacks streams with zstd."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+
+import zstandard
+
+from safedocker.backup.files import PIECE
+
+_LEVEL = 1  # higher ones pack a database's files little smaller and take several times as long
+_THREADS = min(4, os.cpu_count() or 1)
+
+
+def pack(stream: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:
+    """Pack a stream; `seen` is given what goes into the file."""
+    packer = zstandard.ZstdCompressor(
+        level=_LEVEL, threads=_THREADS, write_checksum=True
+    ).compressobj()
+    for piece in stream:
+        if packed := packer.compress(piece):
+            seen(packed)
+            yield packed
+    packed = packer.flush()
+    seen(packed)
+    yield packed
+
+
+class _Source:
+    """An iterator of bytes as the file that zstandard reads from."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, _size: int = -1) -> bytes:
+        return next(self._pieces, b"")
+
+
+def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Unpack in bounded steps: a piece of packed zeros may stand for gigabytes."""
+    source = _Source(iter(pieces))
+    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]
+        while piece := reader.read(PIECE):
+            yield piece
