@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -394,3 +395,73 @@ def test_killed_while_renaming_one_is_whole_and_the_next_run_says_which_is_not(
     assert see(shell.place("db")) == before
     shell.run("safedocker undo", check=True)
     assert see(shell.place("data")) == before
+
+
+def dies(shell: Shell, last: int, line: str) -> tuple[int, str]:
+    """Run a command of ours until the step; return how it ended, and the step."""
+    told = shell.home / "steps"
+    told.unlink(missing_ok=True)
+    driver = Path(__file__).with_name("dying.py")
+    done = subprocess.run(
+        [sys.executable, driver, told, str(last), "own", str(ROOT), *line.split()],
+        env=shell.environ,
+        cwd=shell.home,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
+    return done.returncode, told.read_text().splitlines()[-1]
+
+
+LINES = {
+    "rename": ("rename data other", {"other"}),
+    "clone": ("clone data other", {"data", "other"}),
+    "import": ("import x.tar other --overwrite", {"data", "other"}),
+}
+
+
+@pytest.mark.played
+@pytest.mark.parametrize(("line", "left"), LINES.values(), ids=LINES)
+def test_a_verb_killed_before_every_single_step(shell26: Shell, line: str, left: set[str]) -> None:
+    """What was there is there, whole, or in a backup; what is there at the end is whole."""
+    shell = shell26
+    last, code = 0, -1
+    while code:
+        last += 1
+        before = see(make(shell, "data"))
+        shell.run("safedocker export data x.tar", check=True)
+        if line.startswith("import"):
+            shell.out("docker volume create other")
+            (shell.place("other") / "mine").write_text("since")
+        if line.startswith("clone"):
+            serve(shell, "web", "-v data:/srv")
+        code, step = dies(shell, last, line)
+        at = f"step {last}: {step}"
+        told = shell.run("safedocker backup nothing").stderr
+        assert (shell.partial(), shell.helpers()) == ([], []), at
+        if line.startswith("clone"):
+            assert shell.running() == {"web"}, (at, told)
+            shell.out("docker rm -f web")
+        if code == 0:
+            assert shell.volumes() == left
+            assert see(shell.place("other")) == before
+        elif line.startswith("rename"):
+            whole = "data" if "data" in shell.volumes() else "other"
+            assert see(shell.place(whole)) == before, at
+        else:
+            assert see(shell.place("data")) == before, at
+        other = shell.place("other") if "other" in shell.volumes() else None
+        if line.startswith("import") and not (other and (other / "mine").exists()):
+            if other:  # what may be half-written is replaced, as its hint says
+                shell.out("docker volume rm other")
+            backup = next(id_ for id_ in shell.backups())
+            shell.run(f"safedocker restore {backup}", check=True)
+            assert (shell.place("other") / "mine").read_text() == "since", at
+        elif other and code and not line.startswith("import") and see(other) != before:
+            assert "docker volume rm other" in told, at
+        shell.run("docker volume rm -f data other; rm x.tar", real=True)
+        shutil.rmtree(shell.store)
+    assert last > 20
