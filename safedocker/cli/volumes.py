@@ -273,13 +273,17 @@ def _loss(volume: Volume, look: Look) -> Loss:
 def _back_up_one(losses: tuple[Loss, ...], project: str | None, rest: Rest, room: Room) -> None:
     from safedocker.backup.rest import calm, wake_after
     from safedocker.backup.take import keep
+    from safedocker.backup.ways import Wish
+    from safedocker.loss.plan import Protect
+    from safedocker.policy.options import dump_up_to
 
     projects = {loss.project for loss in losses}
     occasion = room.occasion(project or (projects.pop() if len(projects) == 1 else None))
     _volumes, containers = room.engine.snapshot()
     who = calm([loss.name for loss in losses], containers, rest, room.engine)
     now = datetime.datetime.now(datetime.UTC)
-    made = keep(losses, who, room.engine, room.store, occasion, room.progress, now)
+    wish = Wish(Protect.ARCHIVE, dump_up_to=dump_up_to(Protect.AUTO))  # nothing is moved away
+    made = keep(losses, who, room.engine, room.store, occasion, room.progress, now, wish=wish)
     wake_after(made, room.engine, room.store)
     for line in wording_volumes.backed_up(made):
         terminal.say(line)

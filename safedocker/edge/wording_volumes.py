@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from safedocker.edge.wording import count, own_command, short
+from safedocker.edge.wording_backup import beside
 from safedocker.loss.facts import COMPOSE_VOLUME, Bytes
 
 if TYPE_CHECKING:
@@ -28,10 +29,13 @@ def backed_up(backup: Backup) -> Iterator[str]:
     )
     for part in backup.parts:
         yield f"  {short(part.name)}: {_part(part)}"
+    yield from beside(backup)
     paused = [
         short(part.name)
         for part in backup.parts
-        if part.consistency.value == "paused" and part.content not in _NO_DATABASE
+        if part.consistency.value == "paused"
+        and part.content not in _NO_DATABASE
+        and not part.dumps
     ]
     if paused:
         yield (

@@ -6,10 +6,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,6 +213,32 @@ def test_after_a_kill_the_next_run_has_them_go_on(big: Shell) -> None:
     assert not (big.home / "x.tar").exists()
 
 
+def test_v9_a_running_database_is_dumped_and_its_paused_copy_comes_up(shell26: Shell) -> None:
+    shell26.engine.image("postgres:15")
+    data = "/var/lib/postgresql/data"
+
+    def ask(container: str, statement: str) -> str:
+        asked = ("docker", "exec", container, "psql", "-U", "postgres", "-qtAc", statement)
+        deadline = time.monotonic() + 60
+        while (done := shell26.run(shlex.join(asked), real=True)).returncode:
+            assert time.monotonic() < deadline, done.stderr
+            time.sleep(0.2)
+        return done.stdout.strip()
+
+    shell26.out(f"docker run -d --name db -v data:{data} postgres:15")
+    ask("db", "create table rows as select generate_series(1, 20000) as n")
+    done = shell26.run("safedocker backup data", check=True)
+    (backup,) = manifests(shell26)
+    (part,) = backup["parts"]
+    assert (part["content"], part["consistency"]) == ("PostgreSQL 15", "paused")
+    assert [dump["database"] for dump in part["dumps"]] == ["PostgreSQL"]
+    assert "dumped besides: PostgreSQL" in done.stdout
+    assert ask("db", "select count(*) from rows") == "20000"
+    shell26.run(f"safedocker restore {backup['id']} --as copy", check=True)
+    shell26.out(f"docker run -d --name again -v copy:{data} postgres:15")
+    assert ask("again", "select sum(n) from rows") == ask("db", "select sum(n) from rows")
+
+
 # clone
 
 
@@ -403,8 +431,8 @@ def dies(shell: Shell, last: int, line: str) -> tuple[int, str]:
     told.unlink(missing_ok=True)
     driver = Path(__file__).with_name("dying.py")
     done = subprocess.run(
-        [sys.executable, driver, told, str(last), "own", str(ROOT), *line.split()],
-        env=shell.environ,
+        [sys.executable, driver, told, str(last), "", "own", str(ROOT), *line.split()],
+        env={**shell.environ, "PYTHONPATH": str(ROOT)},
         cwd=shell.home,
         capture_output=True,
         text=True,
