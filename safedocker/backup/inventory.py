@@ -63,8 +63,6 @@ class Entry(NamedTuple):
     mtime: int
     device: tuple[int, int]
     xattrs: tuple[tuple[bytes, bytes], ...]
-    fine: bytes  # what the engine's own streams do not tell: the whole time, all attributes
-    packed: int | None  # bytes in the stream of a sparse file, its map too
 
 
 Tell = Callable[[Entry, bytes], None]  # an entry, and the sha256 of its contents
@@ -110,6 +108,10 @@ class TreeReader:
         self._lines: list[tuple[bytes, bytes]] = []
         self.entries = 0  # how many have been read so far
         self._fine: list[tuple[bytes, bytes]] = []
+        # Of the last header: what the engine's own streams do not tell, the whole time and all
+        # attributes; and the bytes of a sparse file in the stream, its map too.
+        self._told = b""
+        self._packed: int | None = None
         self._sparse: SparseFile | None = None
         self._attributes: dict[bytes, tuple[tuple[bytes, bytes], ...]] = {}  # of files by path
         self._files = self._directories = self._links = self._others = 0
@@ -205,9 +207,9 @@ class TreeReader:
         self._contents = hashlib.sha256()
         self._current = entry
         self._left = entry.size
-        if entry.packed is not None:
+        if self._packed is not None:
             self._sparse = SparseFile(entry.size, self._contents.update)
-            self._left = entry.packed
+            self._left = self._packed
         self._padding = -self._left % _BLOCK
         if not self._left:
             self._close()
@@ -269,9 +271,8 @@ class TreeReader:
             mtime=_number(block[136:148]) if mtime is None else _seconds(mtime),
             device=(_number(block[329:337]), _number(block[337:345])) if kind in b"34" else (0, 0),
             xattrs=tuple(sorted(item for item in pax.items() if item[0].startswith(_XATTRS))),
-            fine=_fine(pax, mtime),
-            packed=packed,
         )
+        self._told, self._packed = _fine(pax, mtime), packed
         self._pax = {}
         self._long_name = self._long_link = None
         if entry.kind == _HARD_LINK:  # the engine says them again, GNU tar does not
@@ -310,7 +311,7 @@ class TreeReader:
             self._others += 1
         self.entries += 1
         if self._tell is not None:
-            self._tell(entry._replace(mtime=mtime, fine=b"", packed=None), contents)
+            self._tell(entry._replace(mtime=mtime), contents)
         if not self._remember:
             return
         line = b"%b %o %d %d %d %d %d %d %d\0%b\0%b\0" % (
@@ -330,7 +331,7 @@ class TreeReader:
         self._lines.append((entry.path, hashlib.sha256(line + contents).digest()))
         if not self._keeps_fine:
             return
-        fine = entry.fine if entry.path else entry.fine.partition(b"\0")[2]
+        fine = self._told if entry.path else self._told.partition(b"\0")[2]
         whole = b"%d" % entry.mtime if entry.path else b""
         self._fine.append((entry.path, hashlib.sha256(whole + b"\0" + fine).digest()))
 
