@@ -65,7 +65,7 @@ def main() -> None:
     """Read the arguments, and be the program they name."""
     _, told, last, harm, program, root, *words = sys.argv
     steps = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    sys.path.append(root)
+    sys.path.insert(0, root)  # before what is installed: in another work tree it is other code
     if program == "shim":
         from safedocker import shim
 
