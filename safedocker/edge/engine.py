@@ -50,6 +50,7 @@ from safedocker.loss.facts import (
 )
 
 LOOKERS = 4  # volumes looked into at the same time
+WALK = 0.3  # seconds after which the engine's own count of a volume is asked for, and is enough
 LEAST = 0.05  # seconds below which a look is not begun
 
 
@@ -242,7 +243,7 @@ class Engine:
         def one(name: str) -> tuple[inside.Tally, str]:
             waves = max(1.0, (len(names) - next(begun)) / LOOKERS)
             now = time.monotonic()
-            return self._look_into(name, now, now + (deadline - now) / waves)
+            return self._look_into(name, now, now + (deadline - now) / waves, counted)
 
         def count() -> None:
             counted.update(self.sizes(names, max(LEAST, deadline - time.monotonic())))
@@ -251,7 +252,7 @@ class Engine:
         counting = threading.Thread(target=count, daemon=True)
         with concurrent.futures.ThreadPoolExecutor(LOOKERS) as pool:
             futures = {name: pool.submit(one, name) for name in names}
-            _, slow = concurrent.futures.wait(futures.values(), seconds / 4)
+            _, slow = concurrent.futures.wait(futures.values(), min(WALK, seconds / 4))
             if slow:  # the engine may count faster than it can send
                 counting.start()
         if counting.ident and not all(future.result()[0].whole for future in futures.values()):
@@ -261,13 +262,21 @@ class Engine:
             looks[name] = _put_together(*future.result(), sizes.get(name))
         return looks
 
-    def _look_into(self, name: str, start: float, end: float) -> tuple[inside.Tally, str]:
-        """Walk the volume until most of the time is up, then probe for what was not come to."""
+    def _look_into(
+        self, name: str, start: float, end: float, counted: Mapping[str, int]
+    ) -> tuple[inside.Tally, str]:
+        """Walk the volume until most of the time is up, or the engine has `counted` it, then probe
+        for what was not come to."""
         tally = inside.Tally()
         if end - start < LEAST:
             return tally, ""
         silence = max(0.2, (end - start) / 3)  # seconds after which the engine is left alone
         walk_end = start + (end - start) * 0.6
+
+        def walks() -> bool:
+            now = time.monotonic()
+            return now < walk_end and not (name in counted and now > start + WALK)
+
         porter = self._porter
 
         def has(path: str) -> bool:
@@ -289,7 +298,7 @@ class Engine:
             porter.opened(name, read_only=True, timeout=max(1.0, end - start)) as helper,
         ):
             with contextlib.suppress(NoEngine), porter.read(helper, timeout=silence) as chunks:
-                inside.walk(chunks, tally, lambda: time.monotonic() < walk_end)
+                inside.walk(chunks, tally, walks)
             recognised = inside.recognise(has, read)
         return tally, inside.content(tally, recognised)
 
