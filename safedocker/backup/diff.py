@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 import zstandard
 
-from safedocker.backup import ways
+from safedocker.backup import aside, ways
+from safedocker.backup.aside import Place
 from safedocker.backup.inventory import BadArchive, Entry, TreeReader
 from safedocker.backup.manifest import Backup, Part, Stored
 from safedocker.backup.stillness import users
@@ -95,20 +96,18 @@ def compare(
             f"of {part.name} there is a dump alone: that can't be compared with a volume",
             f"see what it holds: safedocker show {backup.id}",
         )
-    if part.aside is not None:
-        raise SafedockerError(
-            f"{part.name} was moved aside and not copied: it can't be compared",
-            f"see where it stands: safedocker verify {backup.id}",
-        )
     _volumes, containers = engine.snapshot()
     running = tuple(one.name for one in users(part.name, containers) if one.running)
     definition = tuple(_definition(part, volume))
     file = part.file
-    if file is None:
+    if file is None and part.aside is None:
         yield Difference(part, False, definition, running, {}, 0)
         return
     with store.reading(backup.id), contextlib.closing(_Table()) as table:
-        _read_backup(backup, part, file, store, table, progress)
+        if file is not None:
+            _read_backup(backup, part, file, store, table, progress)
+        elif part.aside is not None:
+            _read_aside(part, part.aside, engine, table, progress)
         _read_volume(part, engine, table, progress)
         counts = dict.fromkeys(Turn, 0)
         same = 0
@@ -161,6 +160,17 @@ def _read_backup(
         raise _damaged(backup, f"{file.name} can't be unpacked: {fault}") from fault
     except BadArchive as fault:
         raise _damaged(backup, fault.message) from fault
+
+
+def _read_aside(
+    part: Part, place: Place, engine: Engine, table: _Table, progress: Progress
+) -> None:
+    aside.check(engine, part.name, place)
+    with engine.read_aside(place.path) as stream:
+        table.take(
+            0,
+            ways.metered(stream, lambda done: progress(Stage.CHECK, part.name, done, part.size)),
+        )
 
 
 def _damaged(backup: Backup, why: str) -> SafedockerError:

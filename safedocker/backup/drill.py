@@ -18,7 +18,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from safedocker.backup import databases, layers, ways
+from safedocker.backup import aside, databases, layers, ways
+from safedocker.backup.aside import Place
 from safedocker.backup.databases import Database, Trial
 from safedocker.backup.inventory import BadArchive, Entry, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Backup, Part, Use
@@ -93,6 +94,11 @@ def drill(
         for number, part in enumerate(backup.parts):
             try:
                 read_part(backup, part, store, progress)
+                if part.aside is not None:
+                    one = _Laid(part, stack.enter_context(engine.trials.scratch()))
+                    _lay_aside(one, part.aside, engine, progress)
+                    laid[number] = one
+                    continue
                 if part.file is None or part.inventory is None:
                     outcomes[number] = _read_only(part)
                     continue
@@ -122,11 +128,24 @@ def _read_only(part: Part) -> PartDrill:
     if part.way == ways.DUMP_ONLY:
         told = "of it there is a dump alone, and no volume to try"
         return PartDrill(part.name, Outcome.COMPARED, told)
-    if part.aside is None:
-        told = "only its definition is in the backup: nothing to try"
-        return PartDrill(part.name, Outcome.COMPARED, told)
-    told = "it was moved aside and not copied: it can't be tried without putting it back"
-    return PartDrill(part.name, Outcome.FAILED, told)
+    told = "only its definition is in the backup: nothing to try"
+    return PartDrill(part.name, Outcome.COMPARED, told)
+
+
+def _lay_aside(one: _Laid, place: Place, engine: Engine, progress: Progress) -> None:
+    """Fill a scratch volume with a copy of what stands aside on the engine, read back, compared."""
+    aside.check(engine, one.part.name, place)
+    reader = TreeReader()
+    with engine.read_aside(place.path) as stream:
+        engine.write_volume(
+            one.scratch,
+            ways.read_by(
+                reader,
+                stream,
+                lambda done: progress(Stage.WRITE, one.part.name, done, one.part.size),
+            ),
+        )
+    _read_back(one, reader.finish(), engine, progress)
 
 
 def _lay(
@@ -138,6 +157,15 @@ def _lay(
 ) -> None:
     """Fill a scratch volume, read it back and compare. Raise BadArchive when it is not the same."""
     name, total = one.part.name, expected.bytes
+    ways.by_name(one.part.way).put_back(
+        engine, one.scratch, one.part, pieces, lambda done: progress(Stage.WRITE, name, done, total)
+    )
+    _read_back(one, expected, engine, progress)
+
+
+def _read_back(one: _Laid, expected: Inventory, engine: Engine, progress: Progress) -> None:
+    """Read a scratch volume, note where data folders are, and compare. Raise BadArchive."""
+    name, total = one.part.name, expected.bytes
     row = _row(one.part)
 
     def tell(entry: Entry, _content: bytes) -> None:
@@ -145,9 +173,6 @@ def _lay(
         if found:
             one.marks.setdefault(found[0], set()).add(found[1])
 
-    ways.by_name(one.part.way).put_back(
-        engine, one.scratch, one.part, pieces, lambda done: progress(Stage.WRITE, name, done, total)
-    )
     reader = TreeReader(tell)
     with engine.read_volume(one.scratch) as stream:
         for piece in ways.metered(stream, lambda done: progress(Stage.COMPARE, name, done, total)):

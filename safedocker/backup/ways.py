@@ -66,6 +66,7 @@ class Engine(Protocol):
     def read_volume_with(
         self, tar: Any, name: str, /
     ) -> AbstractContextManager[Iterator[bytes]]: ...
+    def read_aside(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
     def write_volume(self, name: str, chunks: Iterable[bytes], /) -> None: ...
     def create_volume(self, volume: Volume, /) -> None: ...
     def remove_volume(self, name: str, /) -> None: ...
@@ -206,7 +207,7 @@ def inspect(engine: Engine, volume: str, meter: Meter) -> Inventory:
     """
     reader = TreeReader()
     with engine.read_volume(volume) as stream:
-        for _piece in _read(stream, reader, meter):
+        for _piece in read_by(reader, stream, meter):
             pass
     return reader.finish()
 
@@ -272,7 +273,7 @@ def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter:
     sealed = Sealed(pieces)
     reader = TreeReader()
     try:
-        for _piece in _read(unpack(sealed), reader, meter):
+        for _piece in read_by(reader, unpack(sealed), meter):
             pass
         found = reader.finish()
     except zstandard.ZstdError as fault:
@@ -289,7 +290,7 @@ def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Me
     reader = TreeReader()
     digest = hashlib.sha256()
     with engine.read_volume(loss.name) as stream:
-        size = draft.put(name, pack(_read(stream, reader, meter), digest.update))
+        size = draft.put(name, pack(read_by(reader, stream, meter), digest.update))
     return Kept(Stored(name, size, digest.hexdigest()), reader.finish())
 
 
@@ -302,7 +303,7 @@ def _take_tar(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter)
     reader = TreeReader(fine=True)
     digest = hashlib.sha256()
     with engine.read_volume_with(tar, loss.name) as stream:
-        size = draft.put(name, pack(_read(stream, reader, meter), digest.update))
+        size = draft.put(name, pack(read_by(reader, stream, meter), digest.update))
     held = reader.finish()
     return Kept(Stored(name, size, digest.hexdigest()), held, fine=reader.fine())
 
@@ -381,7 +382,8 @@ def _put_back_place(
         aside.give_back(engine, volume, part.aside)
 
 
-def _read(stream: Iterable[bytes], reader: TreeReader, meter: Meter) -> Iterator[bytes]:
+def read_by(reader: TreeReader, stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
+    """Pass a tar stream on while a reader takes it in."""
     for piece in metered(stream, meter):
         reader.feed(piece)
         yield piece

@@ -332,6 +332,12 @@ class Engine:
         ):
             yield of_containers(chunks, self._remap) if self._remap else chunks
 
+    @contextlib.contextmanager
+    def read_aside(self, path: str) -> Iterator[Iterator[bytes]]:
+        """As `read_volume`, of what stands aside at a path of the engine's host."""
+        with self._porter.opened_path(path) as helper, self._porter.read(helper) as chunks:
+            yield of_containers(chunks, self._remap) if self._remap else chunks
+
     def find_tar(self, images: Sequence[str]) -> Tar | None:
         """Return the GNU tar of the first of these images that has one and is here."""
         return self._tarrer.find(images)

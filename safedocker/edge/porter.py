@@ -91,6 +91,18 @@ class Porter:
             raise
         self._remove_container(helper)
 
+    @contextlib.contextmanager
+    def opened_path(self, path: str, timeout: float = BUSY) -> Iterator[str]:
+        """Give a container that would mount a path of the engine's host, to be read alone; it is
+        gone when the block ends. Raise NoBackup when there is no such path."""
+        helper = f"safedocker-{secrets.token_hex(8)}"
+        mount = {"Type": "bind", "Source": path, "Target": TARGET, "ReadOnly": True}
+        self._make(helper, mount, f"mount {path}", timeout)
+        try:
+            yield helper
+        finally:
+            self._remove_container(helper)
+
     def read(
         self, helper: str, path: str = "", timeout: float = SLOW
     ) -> contextlib.AbstractContextManager[Iterator[bytes]]:
@@ -130,10 +142,8 @@ class Porter:
         """Make a container that would mount a path of the engine's host, and remove it. The engine
         makes nothing there. Raise NoBackup where it refuses, which it does when there is no such
         path."""
-        helper = f"safedocker-{secrets.token_hex(8)}"
-        mount = {"Type": "bind", "Source": path, "Target": TARGET, "ReadOnly": True}
-        self._make(helper, mount, f"mount {path}", timeout)
-        self._remove_container(helper)
+        with self.opened_path(path, timeout):
+            pass
 
     @contextlib.contextmanager
     def container_of(self, image: str) -> Iterator[str]:

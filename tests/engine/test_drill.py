@@ -47,9 +47,14 @@ def left_over(shell: Shell) -> list[object]:
 
 
 @ONE
-@pytest.mark.parametrize("known", [True, False], ids=["whoever-ran-it", "named-image"])
-def test_drill_starts_the_database_counts_and_leaves_nothing(database, known):
+@pytest.mark.parametrize(
+    ("known", "way"),
+    [(True, "archive"), (False, "archive"), (True, "move")],
+    ids=["whoever-ran-it", "named-image", "moved-aside"],
+)
+def test_drill_starts_the_database_counts_and_leaves_nothing(database, known, way):
     shell = database
+    shell.environ["SAFEDOCKER_PROTECT"] = way
     (volume,) = shell.volumes()
     if known:
         shell.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
