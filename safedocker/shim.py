@@ -437,7 +437,15 @@ def _audit(
             "engine_id": plan.engine.id if plan.engine else None,
             "project": plan.project,
             "losses": [
-                {"kind": loss.kind.value, "name": loss.name, "size": loss.size, "why": loss.why}
+                {
+                    "kind": loss.kind.value,
+                    "name": loss.name,
+                    "size": loss.size,
+                    "why": loss.why,
+                    "used_by": list(loss.used_by),
+                    "image": loss.image or None,
+                    "target": loss.target or None,
+                }
                 for loss in plan.losses
             ],
             "disputes": list(plan.disputes),

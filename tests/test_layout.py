@@ -25,7 +25,7 @@ ALLOWED = {
     "__init__": set[str](),
 }
 EVERYWHERE = {
-    *("shim", "quick", "survey", "asking", "handover", "hinting"),
+    *("shim", "quick", "survey", "asking", "handover", "hinting", "whereabouts"),
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 

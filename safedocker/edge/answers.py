@@ -60,7 +60,31 @@ def mount(found: Mapping[str, Any]) -> Mount:
         source=text(found, "Source"),
         target=text(found, "Destination"),
         anonymous=None,
+        read_only=found.get("RW") is False,
     )
+
+
+def tmpfs(inspected: Mapping[str, Any]) -> tuple[Mount, ...]:
+    """Read where a container has a file system in memory: of --tmpfs its Mounts do not speak."""
+    host = mapping(inspected.get("HostConfig"))
+    found: dict[str, int | None] = {}
+    for target, options in texts(host, "Tmpfs").items():
+        given = dict(one.partition("=")[::2] for one in options.split(","))
+        found[target] = _bytes(given.get("size", ""))
+    for asked in mappings(host, "Mounts"):
+        if text(asked, "Type") == "tmpfs":
+            size = mapping(asked.get("TmpfsOptions")).get("SizeBytes")
+            found[text(asked, "Target")] = size if isinstance(size, int) and size else None
+    return tuple(
+        Mount("tmpfs", "", "", target, None, limit=limit) for target, limit in sorted(found.items())
+    )
+
+
+def _bytes(size: str) -> int | None:
+    """Read a size as the kernel takes it for a tmpfs: 65536, 64k, 100m, 1G."""
+    digits, unit = size.rstrip("kKmMgG"), size.lstrip("0123456789").lower()
+    shift = {"": 0, "k": 10, "m": 20, "g": 30}.get(unit)
+    return int(digits) << shift if digits.isdecimal() and shift is not None else None
 
 
 def container(found: Mapping[str, Any]) -> Container:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from safedocker.edge import answers, swarm
+from safedocker.edge import answers, swarm, weights
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
 from safedocker.edge.container import (
@@ -33,6 +33,7 @@ from safedocker.edge.mover import Mover
 from safedocker.edge.porter import BUSY, Porter, find_volume
 from safedocker.edge.running import Runner, Stopped, find_container, removes_itself
 from safedocker.edge.tarring import Tar, Tarrer
+from safedocker.edge.traces import Traces
 from safedocker.edge.trial import Trials
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoEngine, SafedockerError
@@ -48,6 +49,7 @@ from safedocker.loss.facts import (
     Swarm,
     Volume,
 )
+from safedocker.loss.storage import Weights
 
 LOOKERS = 4  # volumes looked into at the same time
 WALK = 0.3  # seconds after which the engine's own count of a volume is asked for, and is enough
@@ -68,6 +70,7 @@ class Engine:
         self.trials = Trials(self._wire, self._porter)
         self._tarrer = Tarrer(self._wire, self._porter)
         self.host = Host(self._wire, self._porter)
+        self.traces = Traces(self._wire, self._porter)
         self.mover = Mover(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
@@ -171,7 +174,8 @@ class Engine:
             if mount.kind == "volume"
             else mount
             for mount in map(answers.mount, answers.mappings(found, "Mounts"))
-        )
+            if mount.kind != "tmpfs"
+        ) + answers.tmpfs(found)
         return replace(
             container,
             mounts=mounts,
@@ -226,6 +230,10 @@ class Engine:
             if name in wanted and isinstance(size, int) and size >= 0:
                 counted[name] = size
         return counted
+
+    def weigh(self, seconds: float) -> Weights:
+        """What images and build cache come to, as far as it is told within `seconds`."""
+        return weights.ask(self._wire, seconds)
 
     # looking inside
 
@@ -453,10 +461,10 @@ class Engine:
 def _put_together(tally: inside.Tally, content: str, counted: int | None) -> Look:
     """Make one Look of what was seen and of what the engine counted."""
     if tally.empty:
-        return Look(Holds.EMPTY, 0, 0, "", tally.last_write)
+        return Look(Holds.EMPTY, 0, 0, "", tally.last_write, tally.owner)
     if tally.whole:
-        return Look(Holds.DATA, tally.size, tally.size, content, tally.last_write)
+        return Look(Holds.DATA, tally.size, tally.size, content, tally.last_write, tally.owner)
     size = None if counted is None else max(counted, tally.size)
     at_least = tally.size if size is None else size
     holds = Holds.DATA if tally.entries or at_least else Holds.UNKNOWN
-    return Look(holds, size, at_least, content, tally.last_write)
+    return Look(holds, size, at_least, content, tally.last_write, tally.owner)

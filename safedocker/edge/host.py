@@ -141,7 +141,7 @@ class Host:
             kind=NoBackup,
         ) as chunks:
             try:
-                with tarfile.open(fileobj=_Stream(chunks, deadline), mode="r|") as archive:
+                with tarfile.open(fileobj=Stream(chunks, deadline), mode="r|") as archive:
                     for member in archive:
                         if not member.isdir():
                             found[member.name.partition("/")[2]] = member.size
@@ -169,7 +169,7 @@ class Host:
         self._porter.remove_new(container)
 
 
-class _Stream(io.RawIOBase):
+class Stream(io.RawIOBase):
     """Chunks as a file that can be read. Raise TimeoutError past the deadline."""
 
     def __init__(self, chunks: Iterator[bytes], deadline: float) -> None:

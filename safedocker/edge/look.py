@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from safedocker.loss.facts import Owner
+
 BLOCK = 512
 HEAD = 4096  # bytes of a version file that are read
 SQLITE = b"SQLite format 3\0"
@@ -95,6 +97,7 @@ class Tally:
     size: int = 0  # bytes of regular files
     newest: float | None = None  # seconds since the epoch, newest of all regular files
     root: float | None = None  # the root directory's own time
+    owner: Owner | None = None  # of the root directory
     names: set[str] = field(default_factory=set)  # the MARKERS that exist
     firsts: set[str] = field(default_factory=set)  # first path parts that could hold a base
     heads: dict[str, bytes] = field(default_factory=dict)  # the start of the VERSIONS that exist
@@ -145,6 +148,12 @@ def walk(chunks: Iterable[bytes], tally: Tally, in_time: Callable[[], bool]) -> 
             if "size" in extended:
                 size = int(extended["size"])
             moment = float(extended["mtime"]) if "mtime" in extended else _number(header[136:148])
+            if not _inner(path):
+                uid, gid = (
+                    int(extended[key]) if key in extended else _number(header[at : at + 8])
+                    for key, at in (("uid", 108), ("gid", 116))
+                )
+                tally.owner = Owner(uid, gid, _number(header[100:108]) & 0o7777)
             extended = {}
             size = size if kind in {b"0", b"\0", b"7"} else 0
             head = reader.take(min(size, HEAD if _inner(path) in VERSIONS else len(SQLITE)))
@@ -285,7 +294,7 @@ def _extended(kind: bytes, block: bytes) -> dict[str, str]:
         if length <= 0:
             raise ValueError(length)
         key, _, value = block[:length].partition(b" ")[2].removesuffix(b"\n").partition(b"=")
-        if key in {b"path", b"size", b"mtime"}:
+        if key in {b"path", b"size", b"mtime", b"uid", b"gid"}:
             found[key.decode()] = value.decode("utf-8", "surrogateescape")
         block = block[length:]
     return found

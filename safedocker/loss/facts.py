@@ -71,6 +71,8 @@ class Mount:
     target: str
     # What `rm -v` takes: the mount was asked for without a source. None: not looked at.
     anonymous: bool | None
+    read_only: bool = False
+    limit: int | None = None  # bytes that a tmpfs may hold; None: no limit of its own, or no tmpfs
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,18 @@ class Holds(enum.Enum):
 
 
 @dataclass(frozen=True)
+class Owner:
+    """Whose a folder is, and its permission bits."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid} {self.mode:04o}"
+
+
+@dataclass(frozen=True)
 class Look:
     """What is inside a volume, as far as the time budget let us see."""
 
@@ -160,6 +174,7 @@ class Look:
     at_least: int  # bytes seen before the time was up; equals size when that is known
     content: str  # "PostgreSQL 15", "Redis", "SQLite files", "files", "" when nothing was seen
     last_write: datetime.datetime | None  # UTC
+    owner: Owner | None = None  # of its root folder; None where that was not seen
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ class Loss:
     in_memory: str = ""  # a database that runs with it, and that writes when it ends
     disposable: bool = False  # of a container that was started with --rm, and that ends
     certain: bool = True  # False: it may go or stay, the swarm chooses; read as if it went
+    image: str = ""  # of the container that an anonymous volume belongs to
+    target: str = ""  # where that mounts it
     file: bool = False  # of a host path: a file is meant, and Docker would make a folder
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN

@@ -89,26 +89,27 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
             gaps.append(f"container {container.name} could not be inspected")
         for mount in container.mounts:
             volume = facts.volumes.get(mount.volume)
-            if volume is None or (mount.anonymous is False and not _named_by_engine(volume)):
+            if volume is None or (mount.anonymous is False and not named_by_engine(volume.name)):
                 continue
             users = users_of(mount.volume, remaining)
             why = f"anonymous volume of {container.name} at {mount.target}"
             if users:
                 stays.append(Stays(mount.volume, f"anonymous, but in use by {names(users)}"))
-            elif takes and mount.anonymous is not False:
-                lost = volume_loss(volume, why, facts, anonymous=True)
+                continue
+            lost = volume_loss(volume, why, facts, anonymous=True)
+            lost = replace(lost, image=container.image, target=mount.target)
+            if takes and mount.anonymous is not False:
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:
-                lost = volume_loss(volume, why, facts, anonymous=True)
                 detached[volume.name] = replace(lost, kind=Kind.DETACHED_VOLUME)
     left = [loss for name, loss in detached.items() if name not in losses]
     return Gone((*layers, *losses.values(), *left), tuple(stays), tuple(gaps))
 
 
-def _named_by_engine(volume: Volume) -> bool:
-    """Did nobody name the volume? Compose mounts one that it hands on to the next container by
-    its name; then a removal with volumes spares it, and nobody knows it by that name either."""
-    return re.fullmatch("[0-9a-f]{64}", volume.name) is not None
+def named_by_engine(volume: str) -> bool:
+    """Did nobody give a volume this name? Compose mounts one that it hands on to the next container
+    by it; then a removal with volumes spares it, and nobody knows it by that name either."""
+    return re.fullmatch("[0-9a-f]{64}", volume) is not None
 
 
 def volume_loss(volume: Volume, why: str, facts: Facts, *, anonymous: bool | None = None) -> Loss:
