@@ -13,7 +13,18 @@ import click
 
 import safedocker
 from safedocker import doctor, shim
-from safedocker.cli import after, aside, backups, diff, drill, exchange, expire, undo, volumes
+from safedocker.cli import (
+    after,
+    aside,
+    backups,
+    diff,
+    drill,
+    exchange,
+    expire,
+    storage,
+    undo,
+    volumes,
+)
 from safedocker.cli.opened import PROGRAMS
 from safedocker.edge import terminal
 from safedocker.errors import ExitCode, Interrupted, SafedockerError
@@ -101,6 +112,7 @@ for command in (
     doctor.doctor,
     *(volumes.backup, volumes.restore, volumes.clone, volumes.rename),
     *(exchange.export, exchange.import_),
+    storage.storage,
     aside.aside,
     after.after_the_command,
 ):
