@@ -21,6 +21,7 @@ from safedocker.cli import (
     drill,
     exchange,
     expire,
+    rescue,
     storage,
     undo,
     volumes,
@@ -112,7 +113,7 @@ for command in (
     doctor.doctor,
     *(volumes.backup, volumes.restore, volumes.clone, volumes.rename),
     *(exchange.export, exchange.import_),
-    storage.storage,
+    *(storage.storage, rescue.rescue),
     aside.aside,
     after.after_the_command,
 ):

@@ -222,7 +222,7 @@ def _back_up(
     left: list[str] = []
     faults: list[SafedockerError] = []
     for group in groups:
-        losses = tuple(_loss(volume, looks[volume.name]) for volume in group)
+        losses = tuple(loss_of(volume, looks[volume.name]) for volume in group)
         if only_data:
             none = {Holds.EMPTY: "empty", Holds.ELSEWHERE: "its data lies elsewhere"}
             left += [
@@ -253,7 +253,8 @@ def _back_up(
         terminal.say("there is nothing to back up")
 
 
-def _loss(volume: Volume, look: Look) -> Loss:
+def loss_of(volume: Volume, look: Look) -> Loss:
+    """A volume with what was seen in it, as a backup takes it."""
     from safedocker.loss.plan import Kind, Loss
 
     return Loss(

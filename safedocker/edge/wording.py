@@ -397,7 +397,7 @@ def hint(plan: Plan) -> str:
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
     return (
         f"left without a container: {short(first.name)} ({what}{size}; {clean(first.why)}){more}; "
-        "a later prune may remove it"
+        "a later prune may remove it; `safedocker rescue` finds it again"
     )
 
 

@@ -267,6 +267,13 @@ def shell(fresh: PrivateEngine, home: Path) -> Shell:
     return Shell(fresh, home)
 
 
+@pytest.fixture
+def shell26(engine26: PrivateEngine, home: Path) -> Iterator[Shell]:
+    """For what hangs on no engine's version."""
+    with engine26.swept():
+        yield Shell(engine26, home)
+
+
 @pytest.fixture(scope="module")
 def open_shell(
     tmp_path_factory: pytest.TempPathFactory,
