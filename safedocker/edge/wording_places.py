@@ -33,7 +33,7 @@ def content(spot: Spot) -> str:
     if place.volume is not None and place.volume.elsewhere:
         return f"elsewhere: {place.volume.elsewhere}"
     if place.sort is Sort.TMPFS:
-        limit = "no limit" if place.limit is None else f"up to {Bytes(place.limit)}"
+        limit = "no size set" if place.limit is None else f"up to {Bytes(place.limit)}"
         return f"memory, {limit}"
     if place.sort is Sort.OTHER:
         return "-"

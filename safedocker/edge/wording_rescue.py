@@ -155,8 +155,8 @@ def _offers(one: Found, offers: Offers) -> Iterator[str]:
         yield _offer("back it up", offers.own("backup", typed))
     if not one.anonymous and one.volume.project:
         yield (
-            f"  it is of a Compose project: `up` of {clean(one.volume.project)} takes it again as "
-            f"{clean(one.volume.labels.get(COMPOSE_VOLUME, name))}"
+            f"  it is of a Compose project: `up` of {clean(one.volume.project)} takes it again "
+            f"where the file still names {clean(one.volume.labels.get(COMPOSE_VOLUME, name))}"
         )
     yield _offer("remove it, after a backup", offers.own("rescue", "--remove", typed))
 

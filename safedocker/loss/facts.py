@@ -72,7 +72,7 @@ class Mount:
     # What `rm -v` takes: the mount was asked for without a source. None: not looked at.
     anonymous: bool | None
     read_only: bool = False
-    limit: int | None = None  # bytes that a tmpfs may hold; None: no limit of its own, or no tmpfs
+    limit: int | None = None  # bytes that a tmpfs may hold; None: no size was set, or no tmpfs
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,13 @@ class Ending(enum.Enum):
     DOWN = "down"
     DOWN_VOLUMES = "down -v"
     VOLUME_PRUNE = "volume prune"
+    VOLUME_PRUNE_ALL = "volume prune -a"
     SYSTEM_PRUNE = "system prune"
     SYSTEM_PRUNE_VOLUMES = "system prune --volumes"
 
 
-PRUNES = (Ending.VOLUME_PRUNE, Ending.SYSTEM_PRUNE, Ending.SYSTEM_PRUNE_VOLUMES)
+_VOLUME_PRUNES = (Ending.VOLUME_PRUNE, Ending.VOLUME_PRUNE_ALL)
+PRUNES = (*_VOLUME_PRUNES, Ending.SYSTEM_PRUNE, Ending.SYSTEM_PRUNE_VOLUMES)
 
 
 class Fate(enum.Enum):
@@ -228,11 +230,11 @@ def _is_own(place: Place) -> bool:
 def _pruned(ending: Ending, facts: Facts) -> Taken:
     (command,) = parse("docker", [*ending.value.split(), "--force"])
     try:
-        if ending is Ending.VOLUME_PRUNE:
+        if ending in _VOLUME_PRUNES:
             return _taken(prune.unused_volumes(command, facts), ())
         stopped = prune.stopped_containers(command, facts)
         return _taken(prune.stopped_and_unused(command, facts), stopped)
-    except WouldFail:  # the engine refuses the filters of the client's configuration
+    except WouldFail:  # --all before API 1.42, or filters of the client's that the engine refuses
         return Taken()
 
 

@@ -16,6 +16,7 @@ from safedocker import whereabouts
 from safedocker.backup.store import FolderStore
 from safedocker.edge.engine import Engine
 from safedocker.edge.wording_places import size
+from safedocker.loss import places
 from safedocker.loss.places import Ending, Fate, Sort
 from safedocker.loss.storage import Spot
 from tests.engine.conftest import ROOT, Shell
@@ -58,7 +59,13 @@ def spots(shell: Shell, asked: str = "", seconds: float = 4.0) -> tuple[Spot, ..
     return found.spots
 
 
-def compare(shell: Shell, predicted: tuple[Spot, ...], ending: Ending, sure: bool = True) -> None:
+def compare(
+    shell: Shell,
+    predicted: tuple[Spot, ...],
+    ending: Ending,
+    sure: bool = True,
+    something: bool = True,
+) -> None:
     """What was predicted of each place is what is left now."""
     volumes, containers = shell.volumes(), shell.ask("/containers/json")
     ids = {one["Id"] for one in containers}
@@ -78,7 +85,7 @@ def compare(shell: Shell, predicted: tuple[Spot, ...], ending: Ending, sure: boo
         seen[name] = now
         if fate is not Fate.UNKNOWN or sure:
             assert fate is now, name
-    assert set(seen.values()) - {Fate.STAYS}, "nothing went, so nothing was tested"
+    assert bool(set(seen.values()) - {Fate.STAYS}) is something, "did anything go?"
 
 
 @pytest.mark.parametrize("ending", [Ending.RM, Ending.RM_VOLUMES], ids=lambda one: one.value)
@@ -94,20 +101,24 @@ def test_v11_what_survives_a_container_is_what_the_real_rm_leaves(
 
 @pytest.mark.parametrize(
     "ending",
-    [Ending.VOLUME_PRUNE, Ending.SYSTEM_PRUNE, Ending.SYSTEM_PRUNE_VOLUMES],
+    [*places.PRUNES],
     ids=lambda one: one.value,
 )
 def test_v15_what_survives_a_prune_is_what_the_real_one_leaves(
     shell: Shell, ending: Ending
 ) -> None:
-    """Named volumes go with it before API 1.42 only."""
+    """Before API 1.42 named volumes go without --all, and --all is refused."""
+    old = shell.engine.version == "20"
     shell.out(STATE.format(home=shell.home))
     predicted = spots(shell)
     named = next(spot for spot in predicted if spot.place.source == "lone")
-    takes = shell.engine.version == "20" and ending is not Ending.SYSTEM_PRUNE
-    assert named.fates[ending] is (Fate.GOES if takes else Fate.STAYS)
-    shell.out(f"docker {ending.value} -f")
-    compare(shell, predicted, ending)
+    takes = {Ending.VOLUME_PRUNE: old, Ending.SYSTEM_PRUNE_VOLUMES: old}
+    goes = takes.get(ending, ending is Ending.VOLUME_PRUNE_ALL and not old)
+    assert named.fates[ending] is (Fate.GOES if goes else Fate.STAYS)
+    done = shell.run(f"docker {ending.value} -f", real=True)
+    refused = old and ending is Ending.VOLUME_PRUNE_ALL
+    assert (done.returncode != 0) is refused
+    compare(shell, predicted, ending, something=not refused)
 
 
 @pytest.mark.parametrize("ending", [Ending.DOWN, Ending.DOWN_VOLUMES], ids=lambda one: one.value)
