@@ -88,9 +88,9 @@ def test_v8_where_did_my_data_go_the_rows_are_found_and_given_back_under_a_name(
 
 
 def test_v8_without_our_audit_the_engines_events_tell_whose_it_was_and_later_the_content(
-    shell: Shell,
+    database: Shell,
 ) -> None:
-    shell.engine.image("postgres:15")
+    shell = database
     shell.out("docker run -d --name box -v /srv/files busybox true; docker wait box")
     shell.out("docker create --name idle -v /var/lib/x busybox")
     ran, idle = (

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safedocker.edge import audit, folder, page, wording_rescue
+from safedocker.edge import audit, folder, look, page, wording_rescue
 from safedocker.edge.traces import tables_of
 from safedocker.edge.treemap import Box, squarify
 from safedocker.loss import orphans, places, storage
@@ -226,6 +226,10 @@ def test_a_trace_is_filled_up_from_the_next_and_a_guess_stays_one():
     found = orphans.origin(volume("v"), "PostgreSQL 15", replace(told, events={}))
     assert found is not None
     assert (found.image, found.guessed) == ("postgres:15", True)
+
+
+def test_each_row_of_images_is_of_a_content_that_is_recognised():
+    assert set(orphans.KIN) <= {row.name for row in look.ROWS}
 
 
 def test_only_images_that_could_hold_it_are_asked_about():
