@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from safedocker.edge import probe, process
-from safedocker.loss import hints
+from safedocker.loss import databases, hints
 from safedocker.loss.hints import Hint, Image, Mounted, Source, Start
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def tell(command: Command) -> None:
         return
     socket = process.local_socket(command.globals)
     mounted = hints.mounted(command, process.logical_directory())
-    if not socket or not (mounted or hints.database_of(command.operands[0])):
+    if not socket or not (mounted or databases.of_image(command.operands[0])):
         return
     here = process.logical_directory()
     found = hints.hints(_start(command, mounted, socket))
@@ -66,7 +66,7 @@ def _start(command: Command, mounted: Sequence[Mounted], socket: str) -> Start:
         environ=hints.environ(command.values("env")),
         sources=sources,
         desktop=any(part in socket for part in _DESKTOP),
-        left=tuple(_left(socket, name)) if name and hints.database_of(image) else (),
+        left=tuple(_left(socket, name)) if name and databases.of_image(image) else (),
     )
 
 

@@ -18,14 +18,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from safedocker.backup import aside, databases, layers, ways
+from safedocker.backup import aside, layers, trials, ways
 from safedocker.backup.aside import Place
-from safedocker.backup.databases import Database, Trial
 from safedocker.backup.inventory import BadArchive, Entry, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Backup, Part, Use
 from safedocker.backup.notes import Drill, Outcome, PartDrill
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
+from safedocker.backup.trials import Database, Trial
 from safedocker.backup.verify import read_part
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.plan import Kind
@@ -169,7 +169,7 @@ def _read_back(one: _Laid, expected: Inventory, engine: Engine, progress: Progre
     row = _row(one.part)
 
     def tell(entry: Entry, _content: bytes) -> None:
-        found = row and databases.folder_of(os.fsdecode(entry.path), row)
+        found = row and trials.folder_of(os.fsdecode(entry.path), row)
         if found:
             one.marks.setdefault(found[0], set()).add(found[1])
 
@@ -250,7 +250,7 @@ class _Trying:
     def _await(self, trial: Trial, row: Database) -> str:
         """Why it did not come up; "" when it did."""
         end = time.monotonic() + self.wait
-        while databases.first(trial, row.ready, row.answer) is None:
+        while trials.first(trial, row.ready, row.answer) is None:
             code = trial.exit_code()
             if code is not None:
                 return f"ended with exit code {code} instead of coming up"
@@ -296,7 +296,7 @@ def _tar(one: _Laid, files: Iterable[tuple[str, bytes]]) -> bytes:
 
 
 def _row(part: Part) -> Database | None:
-    return databases.of(part.content, [use.image for use in part.used_by])
+    return trials.of(part.content, [use.image for use in part.used_by])
 
 
 def _use(part: Part, row: Database) -> Use | None:

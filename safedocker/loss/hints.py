@@ -8,7 +8,7 @@ import posixpath
 from safedocker.command.parse import Command
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.errors import WouldFail
-from safedocker.loss import mounts
+from safedocker.loss import databases, mounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,43 +65,7 @@ class Start(NamedTuple):
     left: tuple[str, ...]  # anonymous volumes that a container of this name left behind
 
 
-class Database(NamedTuple):
-    """An image of a database: how its name begins, and where it keeps its data."""
-
-    name: str
-    images: tuple[str, ...]
-    data: str
-    variable: str = ""  # of the environment, that names another place
-
-
-# The directories are those that the images' own documentation names.
-DATABASES = (
-    Database(
-        "PostgreSQL", ("postgres", "postgis", "timescaledb"), "/var/lib/postgresql/data", "PGDATA"
-    ),
-    Database("MariaDB", ("mariadb",), "/var/lib/mysql"),
-    Database("MySQL", ("mysql", "percona"), "/var/lib/mysql"),
-    Database("MongoDB", ("mongo",), "/data/db"),
-    Database("Redis", ("redis",), "/data"),
-    Database("Valkey", ("valkey",), "/data"),
-    Database("Elasticsearch", ("elasticsearch",), "/usr/share/elasticsearch/data"),
-    Database("ClickHouse", ("clickhouse",), "/var/lib/clickhouse"),
-    Database("InfluxDB", ("influxdb",), "/var/lib/influxdb2"),
-    Database("Neo4j", ("neo4j",), "/data"),
-    Database("RabbitMQ", ("rabbitmq",), "/var/lib/rabbitmq"),
-    Database("CouchDB", ("couchdb",), "/opt/couchdb/data"),
-    Database("Cassandra", ("cassandra",), "/var/lib/cassandra"),
-    Database("MinIO", ("minio",), "/data"),
-)
-
-
-def database_of(image: str) -> Database | None:
-    """The database that an image is of, by the last part of its name; None for another image."""
-    last = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-    return next((row for row in DATABASES if last.startswith(row.images)), None)
-
-
-def data_of(row: Database, start: Start) -> str:
+def data_of(row: databases.Database, start: Start) -> str:
     """Where the database of a new container will keep its data."""
     said = start.environ.get(row.variable) or start.config.environ.get(row.variable)
     return posixpath.normpath(said) if row.variable and said else row.data
@@ -118,7 +82,7 @@ def over(start: Start, place: str) -> Mounted | None:
 
 
 def _no_volume(start: Start) -> Iterator[Hint]:
-    row = database_of(start.image)
+    row = databases.of_image(start.image)
     if row is None:
         return
     data = data_of(row, start)
@@ -146,7 +110,7 @@ def _no_volume(start: Start) -> Iterator[Hint]:
 
 
 def _bind_over_database(start: Start) -> Iterator[Hint]:
-    row = database_of(start.image)
+    row = databases.of_image(start.image)
     holds = over(start, data_of(row, start)) if row else None
     if row is not None and holds is not None and holds.kind == "bind":
         yield Hint(
@@ -209,7 +173,7 @@ def _slow(start: Start) -> Iterator[Hint]:
 
 
 def _left_behind(start: Start) -> Iterator[Hint]:
-    row = database_of(start.image)
+    row = databases.of_image(start.image)
     if row is None or not start.left:
         return
     data = data_of(row, start)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from safedocker.loss import databases
 from safedocker.loss.facts import Image, Volume
 
 
@@ -31,34 +32,6 @@ class Origin:
     project: str | None = None
     at: float | None = None  # seconds since the epoch; when the trace was left
     guessed: bool = False  # the image is one that fits the content, and may be another
-
-
-@dataclass(frozen=True)
-class Kin:
-    """The images that hold one kind of content, and where they hold it."""
-
-    images: tuple[str, ...]  # the last part of their names begins so
-    target: str
-
-
-# By the names of edge/look.py's table. The targets are those of the images' own VOLUME lines.
-KIN = {
-    "PostgreSQL": Kin(
-        ("postgres", "postgis", "timescaledb", "pgvector"), "/var/lib/postgresql/data"
-    ),
-    "MariaDB": Kin(("mariadb",), "/var/lib/mysql"),
-    "MySQL": Kin(("mysql", "percona"), "/var/lib/mysql"),
-    "Redis": Kin(("redis", "valkey"), "/data"),
-    "MongoDB": Kin(("mongo",), "/data/db"),
-    "Elasticsearch": Kin(("elasticsearch", "opensearch"), "/usr/share/elasticsearch/data"),
-    "InfluxDB": Kin(("influxdb",), "/var/lib/influxdb2"),
-    "ClickHouse": Kin(("clickhouse",), "/var/lib/clickhouse"),
-    "Neo4j": Kin(("neo4j",), "/data"),
-    "RabbitMQ": Kin(("rabbitmq",), "/var/lib/rabbitmq"),
-    "MinIO": Kin(("minio",), "/data"),
-    "Prometheus": Kin(("prometheus",), "/prometheus"),
-    "Grafana": Kin(("grafana",), "/var/lib/grafana"),
-}
 
 
 @dataclass(frozen=True)
@@ -101,15 +74,9 @@ def origin(volume: Volume, content: str, traces: Traces) -> Origin | None:
     return whole
 
 
-def guessed_by(content: str) -> Kin | None:
-    """The row that fits a content: "PostgreSQL 15" is PostgreSQL's."""
-    name = re.sub(r" [\d.]+$", "", content)
-    return KIN.get(name)
-
-
 def _guess(content: str, images: Mapping[str, frozenset[str]]) -> Origin | None:
     """An image that is here, of the kind and if it can be had of the version, and its VOLUME."""
-    kin = guessed_by(content)
+    kin = databases.of_content(content)
     if kin is None:
         return None
     version = content.rpartition(" ")[2] if " " in content else ""
@@ -122,13 +89,13 @@ def _guess(content: str, images: Mapping[str, frozenset[str]]) -> Origin | None:
     if not fits or (version and fits and min(fits)[0]):
         return None  # another version of a database does not start with these files
     _, name, declared = min(fits, key=lambda fit: fit[:2])
-    target = kin.target if kin.target in declared or len(declared) != 1 else next(iter(declared))
+    target = kin.data if kin.data in declared or len(declared) != 1 else next(iter(declared))
     return Origin(Trace.CONTENT, image=name, target=target, guessed=True)
 
 
 def likely(images: Iterable[Image], contents: Iterable[str]) -> tuple[str, ...]:
     """The names of the images that may hold one of these contents: those worth a question."""
-    kins = [kin for content in contents if (kin := guessed_by(content))]
+    kins = [kin for content in contents if (kin := databases.of_content(content))]
     wanted = tuple(one for kin in kins for one in kin.images)
     names = [name for image in images for name in image.names]
     return (
