@@ -372,6 +372,7 @@ def _choices(
     paths = _only_paths(decision) and not plan.gaps
     on = "Go on, Docker makes the path" if paths else "Go on without a backup"
     choices = [(on, Chosen(Answer.WITHOUT)), ("Cancel", Chosen(Answer.CANCEL))]
+    otherwise: list[tuple[str, Chosen]] = []
     first = Answer.CANCEL
     if paths and plan.engine is not None and plan.engine.host.startswith("unix:"):
         choices.insert(0, (wording.offer_to_make(plan), Chosen(Answer.MAKE)))
@@ -381,12 +382,13 @@ def _choices(
         first = Answer.BACK_UP if not decision.unprotected else Answer.CANCEL
         from safedocker.backup.ways import ANY
 
-        ways = zip((Answer.BACK_UP, Answer.OTHERWISE), offers or (ANY,), strict=False)
-        choices[:0] = [
-            (wording_backup.offer(offer, whole=not decision.unprotected), Chosen(answer))
-            for answer, offer in ways
-        ]
+        told, *others = (
+            wording_backup.offer(offer, whole=not decision.unprotected)
+            for offer in (offers or (ANY,))
+        )
+        choices.insert(0, (told, Chosen(Answer.BACK_UP)))
+        otherwise = [(other, Chosen(Answer.OTHERWISE)) for other in others[:1]]
     elif not paths:
         print("No backup can hold what would go, so none is offered.", file=sys.stderr)
     choices += [(told, Chosen(one, True)) for one, told in batches.items()]
-    return choices, first
+    return choices + otherwise, first
