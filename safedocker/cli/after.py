@@ -8,11 +8,12 @@ import click
 
 from safedocker.cli.opened import engine_of, open_store
 from safedocker.edge import stamp
+from safedocker.handover import AFTER
 
 _OFTEN, _SELDOM = 0.02, 0.5  # seconds between two looks, at first and for a command that takes long
 
 
-@click.command("after-the-command", hidden=True)
+@click.command(AFTER, hidden=True)
 @click.argument("id_", metavar="ID")
 @click.argument("process")
 def after_the_command(id_: str, process: str) -> None:
