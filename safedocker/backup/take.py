@@ -310,7 +310,7 @@ class _Taking:
             if way.name == "tar":  # no such program here, or one that can't read it all
                 return self._keep_one(draft, loss, stem, fine=False)
             if way.stores or self._wish.protect is Protect.MOVE:
-                raise
+                raise  # it was asked for, or there is no room for a copy
             self._wish = replace(self._wish, protect=Protect.ARCHIVE)  # nothing can be moved here
             self._check_room()
             return self._keep_one(draft, loss, stem)
@@ -341,9 +341,15 @@ class _Taking:
         return {loss.name: volumes[loss.name] for loss in self._volumes}
 
     def _check_room(self) -> None:
+        """Raise NoBackup where the store has no room. What may be moved is moved then, unless
+        somebody asked for a copy."""
         free = self._store.free_bytes()
         need = self._need() // 2 + self._reserve
         if free is not None and free < need:
+            if self._wish.protect in {Protect.AUTO, Protect.DUMP}:
+                self._wish = replace(self._wish, protect=Protect.MOVE)
+                self._check_room()
+                return
             raise NoBackup(
                 f"the backup needs about {Bytes(need)} in {self._store.where}, where "
                 f"{Bytes(free)} are free: nothing was removed",

@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Shell
+from tests.engine.conftest import Shell, until
 from tests.engine.test_round_trip import Seen, see
 from tests.engines import UnixConnection
 
@@ -180,12 +181,29 @@ def test_a_store_without_room_removes_nothing(shell, web, options, sentence):
         f"unshare --mount sh -c 'mount -t tmpfs -o {options} tmpfs $XDG_DATA_HOME && {LOSE};"
         " code=$?; find $XDG_DATA_HOME -type f ! -name lock; exit $code'",
         SAFEDOCKER_MODE="backup",
+        SAFEDOCKER_PROTECT="archive",
     )
     assert done.returncode == 73
     assert done.stdout == "", "no partial backup is left"
     assert sentence in done.stderr
     assert "othing was removed" in done.stderr
     web.assert_untouched()
+
+
+def test_where_the_store_has_no_room_it_is_moved_aside(shell, web):
+    (web.place / "noise").write_bytes(os.urandom(56 << 20))
+    web.before = web.seen()
+    disk = shell.store.parent
+    disk.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", disk], check=True)
+    try:
+        done = shell.run(LOSE, check=True, SAFEDOCKER_MODE="backup")
+        assert "moved 1 volume" in done.stderr
+        shell.run("safedocker undo", check=True)
+        assert web.seen() == web.before
+        until(lambda: not shell.behind())
+    finally:
+        subprocess.run(["umount", disk], check=True)
 
 
 DAMAGE = {
