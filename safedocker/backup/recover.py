@@ -3,6 +3,8 @@ moved aside goes back into volumes that are still there, and what was stopped ru
 
 from __future__ import annotations
 
+import datetime
+import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -12,6 +14,9 @@ from safedocker.backup.manifest import Backup, StoppedContainer
 from safedocker.backup.store import Abandoned, FolderStore, Restore
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Container, EngineIdentity, Volume
+
+TASKS_END = 60.0  # seconds that a swarm may take to end its tasks
+_PAUSE = 0.5  # seconds between two looks
 
 
 class Engine(HasMover, Protocol):
@@ -34,6 +39,9 @@ def recover(found: Abandoned, engine: Engine, store: FolderStore) -> tuple[str, 
     if not here:
         return ()
     if found.handed and backup is not None:
+        age = datetime.datetime.now(datetime.UTC) - backup.taken_at
+        if age.total_seconds() < TASKS_END and _any_paused(backup, engine):
+            return ()  # a swarm may be about to end them
         return after_the_command(backup, engine, store)
     if found.moving and backup is not None:
         notes += _call_off(backup, engine, store)
@@ -68,9 +76,18 @@ def _given_back(engine: Engine, places: Iterable[tuple[str, aside.Place]]) -> li
     return back
 
 
-def after_the_command(backup: Backup, engine: Engine, store: FolderStore) -> tuple[str, ...]:
+def after_the_command(
+    backup: Backup, engine: Engine, store: FolderStore, patience: float = 0.0
+) -> tuple[str, ...]:
     """The command has ended: volumes that it did not remove get back what was moved aside, and
-    containers that it did not remove run again."""
+    containers that it did not remove run again.
+
+    A swarm ends its tasks after `docker service rm` has: what is paused has so many seconds of
+    `patience`, as it would go on writing what no copy holds.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and _any_paused(backup, engine):
+        time.sleep(_PAUSE)
     with store.hold(backup.id):
         back = aside.left_by_the_command(engine, backup.places)
         notes = _start_again(backup.stopped, engine)
@@ -85,6 +102,14 @@ def after_the_command(backup: Backup, engine: Engine, store: FolderStore) -> tup
             *notes,
         )
     return notes
+
+
+def _any_paused(backup: Backup, engine: Engine) -> bool:
+    paused = {one.id for one in backup.stopped if one.paused}
+    if not paused:
+        return False
+    _volumes, containers = engine.snapshot()
+    return any(one.id in paused and one.state == "paused" for one in containers)
 
 
 def _start_again(stopped: Iterable[StoppedContainer], engine: Engine) -> tuple[str, ...]:

@@ -28,4 +28,4 @@ def after_the_command(id_: str, process: str) -> None:
     backup = store.get(id_)
     with engine_of(backup, {}, any_engine=False) as engine:
         if engine is not None:
-            recover.after_the_command(backup, engine, store)
+            recover.after_the_command(backup, engine, store, recover.TASKS_END)
