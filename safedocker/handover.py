@@ -44,18 +44,31 @@ def put_right(store: FolderStore, engine: Engine | None, terminal: Terminal) -> 
 def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
     """Move what is to be moved, and write down that the command runs from here on. Raise NoBackup
     when it can't be moved; then it is where it was."""
-    for backup in taken:
-        if backup.places and room.engine is not None:
+    moved: set[str] = set()
+    for backup in reversed(taken):  # the last one saw the plan as it is now
+        places = tuple(pair for pair in backup.places if pair[0] not in moved)
+        if places and room.engine is not None:
             room.store.note_moving(backup.id)
-            aside.set_aside(room.engine, backup.places)
+            aside.set_aside(room.engine, places)
             room.terminal.moved(backup)
-    for backup in taken:
+            moved |= {name for name, _place in places}
+        elif _is_covered(backup, taken):
+            room.store.delete(backup.id)  # what it would have moved is the later one's
+            continue
         # Their journals are for the next run's message alone: one that can't be written stands in
         # nobody's way, unless it is to say that what was moved stays where it is.
         with contextlib.suppress(OSError) if not backup.places else contextlib.nullcontext():
             room.store.hand_over(backup.id)
         if backup.places or backup.stopped:
             _stay_behind(backup.id)
+
+
+def _is_covered(backup: Backup, taken: tuple[Backup, ...]) -> bool:
+    """Was it to move, and holds a later one of the same command all that it does?"""
+    later = taken[taken.index(backup) + 1 :]
+    held = {(part.kind, part.name) for one in later for part in one.parts}
+    own = {(part.kind, part.name) for part in backup.parts}
+    return bool(backup.places) and not backup.stopped and own <= held
 
 
 def call_off(taken: tuple[Backup, ...], room: Room) -> None:
@@ -67,7 +80,7 @@ def call_off(taken: tuple[Backup, ...], room: Room) -> None:
         return
     stopped = [container for backup in taken for container in backup.stopped]
     try:
-        for backup in taken:
+        for backup in reversed(taken):  # a volume of several was moved by the last
             if backup.places:
                 aside.give_all_back(room.engine, backup.places)
         room.engine.start([container.id for container in stopped])
@@ -75,7 +88,8 @@ def call_off(taken: tuple[Backup, ...], room: Room) -> None:
             with contextlib.suppress(OSError):
                 room.store.settle(backup.id)
             if backup.places:
-                room.store.delete(backup.id)
+                with contextlib.suppress(SafedockerError):  # it may be deleted already
+                    room.store.delete(backup.id)
     except SafedockerError as fault:
         if stopped:
             again = "; ".join(container.again for container in stopped)

@@ -121,7 +121,7 @@ def set_aside(engine: HasMover, places: Iterable[tuple[str, Place]]) -> None:
         if left:
             raise NoBackup(
                 f"{fault.message}; what was in {', '.join(left)} stands aside on the engine",
-                "it is moved back as soon as the engine answers: type `safedocker backups`",
+                "the next command that safedocker looks at on that engine moves it back",
             ) from fault
         raise NoBackup(
             f"{fault.message}: nothing was removed",

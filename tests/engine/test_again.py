@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Screen, Shell
+from tests.engine.conftest import Screen, Shell, until
 
 PROXY = Path(__file__).with_name("proxy.py")
 MAKE = "docker volume create {0} && echo x >$(docker volume inspect -f '{{{{.Mountpoint}}}}' {0})/f"
@@ -104,6 +104,20 @@ def test_s28_mode_backup_protects_what_came_while_it_copied(shell):
     shell.run("safedocker undo", check=True)
     assert shell.volumes() == {"early", "late"}
     assert (shell.place("late") / "f").read_text() == "x\n"
+
+
+def test_s28_what_came_while_it_was_asked_about_is_moved_aside_too(shell):
+    make(shell, "early")
+    moving = {"SAFEDOCKER_MODE": "backup", "SAFEDOCKER_PROTECT": "move"}
+    with before_it(shell, "--before", ONCE) as host:
+        done = shell.run(prune(shell), check=True, DOCKER_HOST=host, **moving)
+    assert "more would go now" in done.stderr
+    assert "moved 2 volumes" in done.stderr
+    assert shell.volumes() == set()
+    assert len(shell.backups()) == 1, "the first would have moved what the second did"
+    until(lambda: not shell.behind())
+    shell.run("safedocker undo", check=True)
+    assert (shell.place("early") / "f").read_text() == (shell.place("late") / "f").read_text()
 
 
 def test_s28_nobody_to_ask_is_refused_when_it_has_grown(shell):
