@@ -52,8 +52,11 @@ def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
             aside.set_aside(room.engine, places)
             room.terminal.moved(backup)
             moved |= {name for name, _place in places}
-        elif _is_covered(backup, taken):
-            room.store.delete(backup.id)  # what it would have moved is the later one's
+        elif _is_covered(backup, taken):  # what it would have moved is the later one's
+            if room.engine is not None:
+                with contextlib.suppress(SafedockerError):  # an empty folder stands in nobody's way
+                    aside.remove(room.engine, backup.places)
+            room.store.delete(backup.id)
             continue
         # Their journals are for the next run's message alone: one that can't be written stands in
         # nobody's way, unless it is to say that what was moved stays where it is.

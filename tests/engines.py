@@ -347,6 +347,9 @@ class PrivateEngine:
             for word, flags in force.items():
                 if new := self.holdings()[word] - before[word]:
                     self.run("docker", word, "rm", *flags, *sorted(new), check=word != "image")
+            for root in (self.data_root, *self.data_root.glob("[0-9]*.[0-9]*")):
+                # what stands aside for a home that is gone
+                shutil.rmtree(root / "safedocker", ignore_errors=True)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -280,10 +280,11 @@ class Engine:
             return tally, ""
         silence = max(0.2, (end - start) / 3)  # seconds after which the engine is left alone
         walk_end = start + (end - start) * 0.6
+        sent_from = start  # a busy engine takes its time until it sends, and that is no walk
 
         def walks() -> bool:
             now = time.monotonic()
-            return now < walk_end and not (name in counted and now > start + WALK)
+            return now < walk_end and not (name in counted and now > sent_from + WALK)
 
         porter = self._porter
 
@@ -306,6 +307,7 @@ class Engine:
             porter.opened(name, read_only=True, timeout=max(1.0, end - start)) as helper,
         ):
             with contextlib.suppress(NoEngine), porter.read(helper, timeout=silence) as chunks:
+                sent_from = time.monotonic()
                 inside.walk(chunks, tally, walks)
             recognised = inside.recognise(has, read)
         return tally, inside.content(tally, recognised)

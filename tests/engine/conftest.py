@@ -261,6 +261,26 @@ class Running:
         return self.child.returncode, told
 
 
+@contextlib.contextmanager
+def proxied(
+    engine: PrivateEngine,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[str]:
+    """proxy.py before an engine; gives its address."""
+    listen = engine.folder / "proxy.sock"
+    program = Path(__file__).with_name("proxy.py")
+    argv = [sys.executable, str(program), str(listen), str(engine.socket), *arguments]
+    with subprocess.Popen(argv, env=env, cwd=cwd, stdout=subprocess.PIPE) as proxy:
+        try:
+            assert proxy.stdout
+            assert proxy.stdout.readline() == b"ready\n"
+            yield f"unix://{listen}"
+        finally:
+            proxy.kill()
+
+
 @pytest.fixture
 def shell(fresh: PrivateEngine, home: Path) -> Shell:
     """A shell before `engine`; what a test leaves in the engine is removed."""

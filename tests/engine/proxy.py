@@ -1,8 +1,9 @@
 """A program that stands before an engine's socket: it lets something happen just before the engine
 is asked for its volumes, or lets the engine have lost count of who uses them; or what goes through
-an archive is cut, lacks a file, or never arrives, and nobody says so.
+an archive is late, is cut, lacks a file, or never arrives, and nobody says so.
 
     proxy.py LISTEN ENGINE [--before SCRIPT] [--lost-count] [--cut BYTES] [--lose NAME] [--swallow]
+                           [--late SECONDS]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 READS = re.compile(rb"GET (/v[\d.]+)?/containers/[^/]+/archive\?")
@@ -58,6 +60,8 @@ def serve(client: socket.socket, options: argparse.Namespace) -> None:
                 head += client.recv(1 << 16)
             client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
+        if READS.match(head):
+            time.sleep(options.late)
         engine.connect(options.engine)
         engine.sendall(head)
         if READS.match(head) and (options.lose or options.cut):
@@ -100,6 +104,7 @@ def main() -> None:
     parser.add_argument("--lost-count", action="store_true")
     parser.add_argument("--cut", type=int, default=0)
     parser.add_argument("--lose", default="")
+    parser.add_argument("--late", type=float, default=0)
     parser.add_argument("--swallow", action="store_true")
     options = parser.parse_args()
     Path(options.listen).unlink(missing_ok=True)

@@ -4,33 +4,20 @@ about again, or refused. And an engine whose own count of uses is wrong."""
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Screen, Shell, until
+from tests.engine.conftest import Screen, Shell, proxied, until
 
-PROXY = Path(__file__).with_name("proxy.py")
 MAKE = "docker volume create {0} && echo x >$(docker volume inspect -f '{{{{.Mountpoint}}}}' {0})/f"
 
 
 @contextlib.contextmanager
 def before_it(shell: Shell, *arguments: str) -> Iterator[str]:
     """A proxy before the engine; gives its address."""
-    socket = shell.engine.folder / "proxy.sock"
-    with subprocess.Popen(
-        [sys.executable, PROXY, socket, shell.engine.socket, *arguments],
-        env=shell.bare,
-        cwd=shell.home,
-        stdout=subprocess.PIPE,
-    ) as program:
-        assert program.stdout
-        assert program.stdout.readline() == b"ready\n"
-        yield f"unix://{socket}"
-        program.kill()
+    with proxied(shell.engine, *arguments, env=shell.bare, cwd=shell.home) as address:
+        yield address
 
 
 def make(shell: Shell, *names: str) -> None:
@@ -118,6 +105,7 @@ def test_s28_what_came_while_it_was_asked_about_is_moved_aside_too(shell):
     until(lambda: not shell.behind())
     shell.run("safedocker undo", check=True)
     assert (shell.place("early") / "f").read_text() == (shell.place("late") / "f").read_text()
+    assert "nothing stands aside" in shell.run("safedocker aside", check=True).stdout
 
 
 def test_s28_nobody_to_ask_is_refused_when_it_has_grown(shell):

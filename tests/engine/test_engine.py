@@ -23,6 +23,7 @@ from safedocker.edge.address import Address, Tls, resolve
 from safedocker.edge.engine import Engine
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Holds, Mount, Volume
+from tests.engine.conftest import proxied
 from tests.engines import PrivateEngine
 
 ODD = "a.-_" + "long" * 40
@@ -479,6 +480,20 @@ def test_look_keeps_to_its_time(
     assert looks["big"].last_write is not None
     looks = asked.look(list(volumes.values()), 0)
     assert {look.holds for look in looks.values()} <= {Holds.UNKNOWN, Holds.DATA}
+
+
+def test_an_engine_that_is_late_is_still_looked_into(fresh: PrivateEngine, asked: Engine) -> None:
+    """It has counted the volumes long before it sends what is in them."""
+    for name in ("empty", "full"):
+        asked.create_volume(definition(name))
+    data_of(fresh, "full").joinpath("folder").mkdir()
+    volumes, _ = asked.snapshot()
+    with proxied(fresh, "--late", "1") as host, Engine(address(host)) as late:
+        looks = late.look(list(volumes.values()), 20)
+    assert {name: look.holds for name, look in looks.items()} == {
+        "empty": Holds.EMPTY,
+        "full": Holds.DATA,
+    }
 
 
 def test_look_at_many_volumes_leaves_none_out(asked: Engine, fresh: PrivateEngine) -> None:
