@@ -11,8 +11,9 @@ from safedocker.edge import batch, process, wording
 from safedocker.errors import Refused
 from safedocker.loss.plan import Kind
 from safedocker.policy import batch as covering
-from safedocker.policy.decide import Action, Stake
-from safedocker.policy.options import BindMissing
+from safedocker.policy.decide import Action
+from safedocker.policy.options import BIND_MISSING, BindMissing
+from safedocker.policy.stakes import Stake
 from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def ask(plan: Plan, decision: Decision, offers: Sequence[Offer], room: Room) -> 
 def make_by_policy(plan: Plan, decision: Decision, room: Room) -> None:
     """Make the host paths that are missing, where the policy has that done."""
     passed = {one.stake for one in decision.verdicts if one.action is Action.PASS}
-    if room.policy.bind_missing is BindMissing.CREATE and Stake.MISPLACED in passed:
+    if room.policy[BIND_MISSING] is BindMissing.CREATE and Stake.MISPLACED in passed:
         make_paths(plan)
 
 

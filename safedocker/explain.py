@@ -4,28 +4,28 @@ what would go, and what is decided about that for each caller there can be."""
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from safedocker import shim, survey
+from safedocker import inforce, shim, survey
 from safedocker.command.parse import Command, parse
-from safedocker.edge import process, terminal, wording
+from safedocker.edge import process, terminal, wording, wording_refusal
 from safedocker.edge.clients import RealClient, files_of
 from safedocker.errors import NoAddress, NoEngine, SafedockerError, WouldFail
 from safedocker.loss import forms
 from safedocker.loss.plan import Plan
-from safedocker.policy import decide, load
-from safedocker.policy.decide import Action, Decision, Verdict
-from safedocker.policy.options import Caller, CallerKind, Mode, Policy
+from safedocker.policy import decide
+from safedocker.policy.decide import Action, Decision
+from safedocker.policy.layers import Layer, Origin, Policy, Setting, Stratum
+from safedocker.policy.options import MODE, Caller, CallerKind, Mode
 
 VERSION = 1  # of the JSON; explain.schema.json describes it
 
 # The three columns of the table of decisions: who is there to be asked, and in which mode.
-COLUMNS = {
-    "person": (Policy(Mode.ASK, "default"), Caller(CallerKind.PERSON, "a terminal")),
-    "nobody": (Policy(Mode.ASK, "default"), Caller(CallerKind.SCRIPT, "no terminal")),
-    "backup": (Policy(Mode.BACKUP, load.MODE_VARIABLE), Caller(CallerKind.SCRIPT, "no terminal")),
+_CALLERS = {
+    "person": Caller(CallerKind.PERSON, "a terminal"),
+    "nobody": Caller(CallerKind.SCRIPT, "no terminal"),
+    "backup": Caller(CallerKind.SCRIPT, "no terminal"),
 }
 _TITLES = {"person": "a person:", "nobody": "nobody to ask:", "backup": "mode backup:"}
 
@@ -47,13 +47,13 @@ class Explained:
 
 def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
     """Walk as shim.py does, up to the decision. `can_ask`: is a person at a terminal here?"""
-    who = decide.caller(os.environ, can_ask, process.parent_command())
+    who = inforce.caller(can_ask=can_ask)
     readings = parse(program, words)
     command = next((one for one in readings if forms.match(one)), readings[0])
     found = Explained(command, who, forms.match(command))
     if found.form is None:
         return _passes(found, *_harmless(command))
-    settled = None
+    settled = policy = None
     try:
         call = shim.Call(program, process.find_real(program, "", ""), list(words))
         settled = shim.settle(call)
@@ -64,7 +64,7 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
         if shim.refused_by_itself(settled):
             why = "it asks for itself, and stdin is at its end: that is a No"
             return _passes(found, why, "asks-itself")
-        policy = load.load(os.environ)
+        policy, who = inforce.in_force(can_ask=can_ask)
         with shim.connect(settled) or contextlib.nullcontext() as engine:
             plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
     except WouldFail as fault:
@@ -74,18 +74,40 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
         return _passes(found, f"it would fail by itself: {fault.message}", "would-fail")
     except NoEngine as fault:
         found = replace(found, fault=fault)
-        return _unseen(found, settled) if settled else found
+        return _unseen(found, settled, policy) if settled and policy else found
     except SafedockerError as fault:
         return replace(found, fault=fault)
     return replace(
         found,
         plan=plan,
         decision=decide.decide(plan, policy, who),
-        columns=tuple((name, decide.decide(plan, *column)) for name, column in COLUMNS.items()),
+        columns=tuple(
+            (name, decide.decide(plan, *column)) for name, column in _columns(policy).items()
+        ),
     )
 
 
-def _unseen(found: Explained, settled: shim.Settled) -> Explained:
+def _columns(policy: Policy) -> dict[str, tuple[Policy, Caller]]:
+    """What is in force here for each of these callers."""
+    backup = Layer(
+        Stratum.ENVIRONMENT,
+        "environment",
+        (Setting((MODE.key,), Mode.BACKUP, Origin(MODE.variable)),),
+    )
+    return {
+        name: (
+            replace(
+                policy,
+                caller=who.kind,
+                layers=(*policy.layers, backup) if name == "backup" else policy.layers,
+            ),
+            who,
+        )
+        for name, who in _CALLERS.items()
+    }
+
+
+def _unseen(found: Explained, settled: shim.Settled, policy: Policy) -> Explained:
     """What is decided where the engine can't say: the worst that the command could take counts."""
 
     def worst(policy: Policy, who: Caller) -> Decision:
@@ -96,8 +118,8 @@ def _unseen(found: Explained, settled: shim.Settled) -> Explained:
 
     return replace(
         found,
-        decision=worst(load.load(os.environ), found.who),
-        columns=tuple((name, worst(*column)) for name, column in COLUMNS.items()),
+        decision=worst(policy, found.who),
+        columns=tuple((name, worst(*column)) for name, column in _columns(policy).items()),
     )
 
 
@@ -113,7 +135,7 @@ def _passes(found: Explained, why: str, rule: str) -> Explained:
         found,
         at_once=why,
         decision=decision,
-        columns=tuple((name, decision) for name in COLUMNS),
+        columns=tuple((name, decision) for name in _CALLERS),
     )
 
 
@@ -187,7 +209,7 @@ def _tell_plan(found: Explained, plan: Plan) -> None:
         terminal.say(f"{_TITLES[name]} {column.action.value} ({column.because})")
     terminal.say(f"decision: {decision.action.value} ({decision.because})")
     if decision.action is Action.REFUSE:
-        terminal.say(wording.ways_on(plan, decision.rule, decision.unprotected))
+        terminal.say("\n".join(wording_refusal.ways_on(plan, decision, found.who)))
 
 
 # for programs
@@ -212,7 +234,8 @@ def as_json(found: Explained) -> dict[str, object]:
         },
         "form": form and {"name": form.name, "sentence": form.sentence, "source": form.source},
         "runs_at_once": found.at_once or None,
-        "plan": found.plan and _plan(found.plan, decision.verdicts if decision else ()),
+        "plan": found.plan
+        and wording.judged_as_json(found.plan, decision.verdicts if decision else ()),
         "caller": {"kind": found.who.kind.value, "mark": found.who.mark},
         "decision": decision and _decision(decision),
         "decisions": {name: _decision(column) for name, column in found.columns} or None,
@@ -231,19 +254,3 @@ def _decision(decision: Decision) -> dict[str, object]:
         "rule": decision.rule,
         "because": decision.because,
     }
-
-
-def _plan(plan: Plan, verdicts: Sequence[Verdict]) -> dict[str, object]:
-    """The plan, each loss with what is done about it for the caller at hand."""
-    losses = [
-        said
-        | {
-            "verdict": {
-                "stake": verdict.stake.value,
-                "action": verdict.action.value,
-                "because": verdict.because,
-            }
-        }
-        for said, verdict in zip(wording.losses_as_json(plan), verdicts, strict=True)
-    ]
-    return wording.as_json(plan) | {"losses": losses}

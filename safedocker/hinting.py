@@ -47,9 +47,9 @@ def tell(command: Command) -> None:
 
 
 def _is_a_person() -> bool:
-    from safedocker.policy import decide
+    from safedocker import inforce
 
-    return decide.caller(os.environ, terminal=True).can_be_asked
+    return inforce.caller(can_ask=True).can_be_asked
 
 
 def _start(command: Command, mounted: Sequence[Mounted], socket: str) -> Start:

@@ -12,7 +12,6 @@ from safedocker.command.parse import Clients, Command, parse
 from safedocker.command.record import TYPE_CHECKING, NamedTuple
 from safedocker.edge import process
 from safedocker.errors import (
-    ExitCode,
     Interrupted,
     NoAddress,
     NoEngine,
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
     from safedocker.edge.terminal import Terminal
     from safedocker.loss.plan import Plan, Protect
     from safedocker.policy.decide import Decision
-    from safedocker.policy.options import Answer, Caller, Policy
+    from safedocker.policy.layers import Policy
+    from safedocker.policy.options import Answer, Caller
 
 ROUNDS = 3  # how often a plan may grow between the question and exec
 
@@ -85,11 +85,20 @@ def main(arguments: list[str]) -> NoReturn:
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
-        sys.exit(_tell(Interrupted("interrupted before anything was removed")))
+        sys.exit(tell(Interrupted("interrupted before anything was removed")))
     except SafedockerError as fault:
-        sys.exit(_tell(fault))
+        sys.exit(tell(fault))
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours must end closed
-        sys.exit(report(fault, arguments))
+        from safedocker import telling
+
+        sys.exit(telling.report(fault, arguments))
+
+
+def tell(fault: SafedockerError) -> int:
+    """Say why the command did not run, and return the exit code."""
+    from safedocker import telling
+
+    return telling.tell(fault)
 
 
 def hint(command: Command) -> None:
@@ -111,7 +120,7 @@ def walk(call: Call) -> NoReturn:
         settled = settle(call)
     except WouldFail:
         settled = None
-    if settled is None or settled.form.reach.replaceable or refused_by_itself(settled):
+    if settled is None or refused_by_itself(settled) or _goes_past(settled):
         process.become(call.real, call.words)
     try:
         room = enter(settled)
@@ -171,13 +180,38 @@ def refused_by_itself(settled: Settled) -> bool:
     return stdin.says(yes) is stdin.Says.NO
 
 
+def _goes_past(settled: Settled) -> bool:
+    """Does it run without a look at what it takes: what can be had again, where no policy names
+    it; and what the guard was told to let past?"""
+    from safedocker import inforce
+
+    if settled.form.reach.replaceable and not process.has_policy():
+        return True
+    from safedocker.edge.terminal import Terminal
+
+    terminal = Terminal()
+    policy, who = inforce.in_force(can_ask=terminal.can_ask)
+    if settled.form.reach.replaceable and not inforce.names_what_can_be_had_again(policy):
+        return True
+    if not inforce.is_off():
+        return False
+    from safedocker import telling
+
+    if why := inforce.why_not_off(policy, who):
+        terminal.note(f"SAFEDOCKER=off counts for nothing here: {why}")
+        return False
+    telling.write_off(settled, who)
+    terminal.note("SAFEDOCKER=off: nobody looks at what goes")
+    return True
+
+
 def _passes_unseen(settled: Settled) -> bool:
     """Is there nothing that this command could take which would not pass anyway?"""
+    from safedocker import inforce
     from safedocker.edge.terminal import Terminal
-    from safedocker.policy import decide, load
+    from safedocker.policy import decide
 
-    who = decide.caller(os.environ, Terminal().can_ask)
-    policy = load.load(os.environ)
+    policy, who = inforce.in_force(can_ask=Terminal().can_ask)
     action = decide.about_a_gap(settled.command, settled.form, policy, who)
     return action is decide.Action.PASS
 
@@ -186,15 +220,13 @@ def enter(settled: Settled) -> Room:
     """Open what the steps need: the policy first, then the engine that the command addresses."""
     import pathlib
 
-    from safedocker import handover
+    from safedocker import handover, inforce
     from safedocker.backup.store import FolderStore
     from safedocker.edge import batch
     from safedocker.edge.terminal import Terminal
-    from safedocker.policy import decide, load
 
-    policy = load.load(os.environ)
     terminal = Terminal()
-    who = decide.caller(os.environ, terminal.can_ask, process.parent_command())
+    policy, who = inforce.in_force(can_ask=terminal.can_ask)
     engine = connect(settled)
     store = FolderStore(pathlib.Path(process.backups_folder()))
     handover.put_right(store, engine, terminal)
@@ -296,13 +328,14 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
     """
     from typing import assert_never
 
+    from safedocker import telling
     from safedocker.policy.decide import Action
     from safedocker.policy.options import Answer
 
     match decision.action:
         case Action.PASS:
             try:
-                _audit(plan, decision, room, "pass")
+                telling.write(plan, decision, room, "pass")
             except Refused:
                 if plan.losses:
                     raise
@@ -311,12 +344,8 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
         case Action.RECORD:
             return _back_up(plan, decision, room)
         case Action.REFUSE:
-            _audit(plan, decision, room, "refused")
-            room.terminal.preview(plan, caller=room.who)
-            raise Refused(
-                f"refused: {decision.because}. Nothing was removed",
-                room.terminal.ways_on(plan, decision),
-            )
+            telling.write(plan, decision, room, "refused")
+            raise telling.Refusal(plan, decision, room.who, room.policy)
         case Action.BACK_UP:
             return _back_up(plan, decision, room)
         case Action.ASK:
@@ -334,10 +363,11 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
 def wish(plan: Plan, room: Room, protect: Protect | None = None) -> Wish:
     """How it is to be protected: as the policy would have it, unless another way was chosen."""
     from safedocker.backup.ways import Wish
-    from safedocker.policy.options import dump_up_to
+    from safedocker.policy.options import ARCHIVE_LINE, PROTECT
 
-    way = protect or room.policy.protect
-    return Wish(way, room.policy.archive_up_to, not plan.pauses, dump_up_to(way))
+    way = protect or room.policy[PROTECT]
+    lines = room.policy[ARCHIVE_LINE], room.policy.dump_up_to(way)
+    return Wish(way, lines[0], not plan.pauses, lines[1])
 
 
 def _answered(
@@ -351,22 +381,23 @@ def _answered(
     """What the person chose, done; `other` is the way of a backup that is not the policy's."""
     from typing import assert_never
 
+    from safedocker import telling
     from safedocker.policy.options import Answer
 
     match answer:
         case Answer.BACK_UP | Answer.OTHERWISE:
             return _back_up(plan, decision, room, answered, other)
         case Answer.WITHOUT:
-            _audit(plan, decision, room, "without a backup", answered=answered)
+            telling.write(plan, decision, room, "without a backup", answered=answered)
             return None
         case Answer.MAKE:
             from safedocker import asking
 
             asking.make_paths(plan)
-            _audit(plan, decision, room, "paths made", answered=answered)
+            telling.write(plan, decision, room, "paths made", answered=answered)
             return None
         case Answer.CANCEL:
-            _audit(plan, decision, room, "cancelled", answered=answered)
+            telling.write(plan, decision, room, "cancelled", answered=answered)
             raise Refused("cancelled: nothing was removed")
         case _:
             return assert_never(answer)
@@ -381,7 +412,7 @@ def _back_up(
 ) -> Backup:
     import datetime
 
-    from safedocker import handover
+    from safedocker import handover, telling
     from safedocker.backup import take
     from safedocker.edge import stamp
     from safedocker.edge.contexts import Contexts
@@ -404,93 +435,10 @@ def _back_up(
             process=stamp.make(),
         )
     try:
-        _audit(plan, decision, room, "backed up", backup.id, answered)
+        telling.write(plan, decision, room, "backed up", backup.id, answered)
     except BaseException:
         handover.call_off((backup,), room)
         raise
     if decision.action is not Action.RECORD:
         room.terminal.backed_up(backup)
     return backup
-
-
-def _audit(
-    plan: Plan,
-    decision: Decision,
-    room: Room,
-    outcome: str,
-    backup: str | None = None,
-    answered: str | None = None,
-) -> None:
-    import datetime
-    import pathlib
-
-    from safedocker.edge import audit
-
-    audit.write(
-        pathlib.Path(process.state_folder(), "audit.jsonl"),
-        {
-            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-            "argv": list(room.settled.words),
-            "directory": process.working_directory(),
-            "form": plan.form.name,
-            "engine": plan.engine.host if plan.engine else None,
-            "engine_id": plan.engine.id if plan.engine else None,
-            "project": plan.project,
-            "losses": [
-                {
-                    "kind": loss.kind.value,
-                    "name": loss.name,
-                    "size": loss.size,
-                    "why": loss.why,
-                    "used_by": list(loss.used_by),
-                    "image": loss.image or None,
-                    "target": loss.target or None,
-                }
-                for loss in plan.losses
-            ],
-            "disputes": list(plan.disputes),
-            "gaps": list(plan.gaps),
-            "action": decision.action.value,
-            "rule": decision.rule,
-            "because": decision.because,
-            "outcome": outcome,
-            "answered": answered,
-            "backup": backup,
-            "caller": room.who.kind.value,
-            "caller_mark": room.who.mark,
-            "parent": room.who.parent,
-            "user": os.getuid(),
-            "pid": os.getpid(),
-        },
-    )
-
-
-def _tell(fault: SafedockerError) -> int:
-    from safedocker.edge import terminal
-
-    told = f"{fault.message} {fault.hint}".lower()
-    if "nothing was removed" not in told and fault.exit_code is not ExitCode.NO_DOCKER:
-        fault.hint = f"nothing was removed: the command did not run\n{fault.hint}".strip()
-    terminal.tell(fault)
-    return int(fault.exit_code)
-
-
-def report(fault: Exception, arguments: list[str]) -> int:
-    """Write what went wrong into a file for the bug report, and say where it is."""
-    import datetime
-    import pathlib
-    import traceback
-
-    from safedocker.edge import terminal
-
-    text = "".join(traceback.format_exception(fault))
-    name = f"bug-{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
-    file = pathlib.Path(process.state_folder(), name)
-    written: pathlib.Path | None = file
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        file.write_text(f"{arguments!r}\n{text}", encoding="utf-8", errors="backslashreplace")
-    except OSError:
-        written = None  # the text is on the terminal all the same
-    terminal.tell_bug(text, written)
-    return int(ExitCode.BUG)

@@ -25,11 +25,15 @@ ALLOWED = {
     "__init__": set[str](),
 }
 EVERYWHERE = {
-    *("shim", "quick", "survey", "asking", "handover", "hinting", "whereabouts"),
+    *("shim", "quick", "survey", "inforce", "asking", "handover", "telling", "hinting"),
+    "whereabouts",
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 
-PURE = ("command/", "loss/", "policy/batch.py", "policy/decide.py", "policy/options.py")
+PURE = (
+    *("command/", "loss/", "policy/batch.py", "policy/decide.py", "policy/options.py"),
+    *("policy/values.py", "policy/layers.py", "policy/stakes.py"),
+)
 IMPURE_IMPORTS = {
     *("io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"),
 }

@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 import safedocker
-from safedocker import doctor, shim
+from safedocker import doctor, telling
 from safedocker.cli import (
     after,
     aside,
@@ -51,7 +51,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.ERROR
     except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours is told as one
-        code = shim.report(fault, sys.argv)
+        code = telling.report(fault, sys.argv)
     sys.exit(int(code))
 
 

@@ -4,50 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
-import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from safedocker import inforce
 from safedocker.cli.opened import engine_of, find_backup, note, open_store
-from safedocker.edge import process, stamp, terminal, wording, wording_backup
+from safedocker.edge import stamp, terminal, wording, wording_backup
 from safedocker.errors import ExitCode, Refused, SafedockerError
 from safedocker.loss.facts import Bytes
-from safedocker.policy import decide
-from safedocker.policy.options import CallerKind
+from safedocker.policy.options import EXPIRE_FREE, EXPIRE_KEEP, EXPIRE_OLDER, CallerKind
+from safedocker.policy.values import AGE, SIZE, Type
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
     from safedocker.backup.store import FolderStore
     from safedocker.policy.options import Caller
 
-_LENGTHS = {"h": 3600, "d": 86400, "w": 7 * 86400}
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
+def read_as(
+    kind: Type[Any],
+) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """A callback that reads an option as a policy's file would."""
 
-def _age(
-    _context: click.Context, _option: click.Parameter, told: str | None
-) -> datetime.timedelta | None:
-    """ "30d": hours, days or weeks."""
-    if told is None:
-        return None
-    found = re.fullmatch(r"(\d{1,6})([hdw])", told)
-    if found is None:
-        raise click.BadParameter(f"{told!r} is no age: 12h, 30d and 8w are")
-    return datetime.timedelta(seconds=int(found[1]) * _LENGTHS[found[2]])
+    def read(_context: click.Context, _option: click.Parameter, told: str | None) -> Any:
+        try:
+            return None if told is None else kind.parse(told)
+        except ValueError as fault:
+            raise click.BadParameter(str(fault)) from fault
 
-
-def _size(_context: click.Context, _option: click.Parameter, told: str | None) -> int | None:
-    """ "10GB": bytes, in Docker's decimal units or in binary ones."""
-    if told is None:
-        return None
-    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,3})?)\s*([kmgt]?)(i?)b?", told.lower())
-    if found is None or (found[3] and not found[2]):
-        raise click.BadParameter(f"{told!r} is no size: 500MB, 10GB and 8GiB are")
-    return int(float(found[1]) * (_BINARY if found[3] else _UNITS)[found[2]])
+    return read
 
 
 @click.command(short_help="Delete backups for good.")
@@ -78,7 +65,9 @@ def delete(ids: tuple[str, ...]) -> int:
 
 
 @click.command(short_help="Delete old backups by age, count or free space.")
-@click.option("--older-than", callback=_age, metavar="AGE", help="Older ones go: 12h, 30d, 8w.")
+@click.option(
+    "--older-than", callback=read_as(AGE), metavar="AGE", help="Older ones go: 12h, 30d, 8w."
+)
 @click.option(
     "--keep-last",
     type=click.IntRange(min=1),
@@ -87,7 +76,7 @@ def delete(ids: tuple[str, ...]) -> int:
 )
 @click.option(
     "--free",
-    callback=_size,
+    callback=read_as(SIZE),
     metavar="SIZE",
     help="The oldest go until that is free: 10GB, 8GiB.",
 )
@@ -100,14 +89,20 @@ def expire(
     dry_run: bool,
     yes: bool,
 ) -> int:
-    """Delete old backups. Shows what goes, and wants it typed unless --yes.
+    """Delete old backups. Shows what goes, and wants it typed unless --yes. Without a rule those of
+    the policy count: expire.older_than, expire.keep_last, expire.free.
 
     The newest backup always stays, and so do those that are kept, or whose undo was interrupted.
     """
     from safedocker.backup import expire as rules
 
     if older_than is None and keep_last is None and free is None:
-        raise click.UsageError("say what may go: --older-than, --keep-last or --free")
+        policy, _who = inforce.in_force(can_ask=False)
+        older_than, keep_last, free = policy[EXPIRE_OLDER], policy[EXPIRE_KEEP], policy[EXPIRE_FREE]
+    if older_than is None and keep_last is None and free is None:
+        raise click.UsageError(
+            "say what may go: --older-than, --keep-last or --free, or `expire` in a policy"
+        )
     store = open_store()
     rule = rules.Rule(older_than, keep_last, free)
     choice = rules.choose(store, rule, datetime.datetime.now(datetime.UTC), _lives)
@@ -188,7 +183,7 @@ def _remove(store: FolderStore, going: Mapping[str, Backup | None], form: str, *
     """Ask, write it down, and delete. None is a backup that can't be read."""
     names = tuple(going)
     screen = terminal.Terminal()
-    who = decide.caller(os.environ, screen.can_ask, process.parent_command())
+    who = inforce.caller(can_ask=screen.can_ask)
     _ask(names, form, who, screen, yes=yes)
     note(names, form, who, "deleted")
     left = 0

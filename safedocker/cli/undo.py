@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from safedocker import handover
+from safedocker import handover, inforce
 from safedocker.cli.opened import command_of, engine_of, find_backup, full_name, note, open_store
 from safedocker.edge import process, terminal, wording, wording_backup
 from safedocker.errors import Refused, SafedockerError
@@ -65,7 +65,6 @@ def undo(
     """
     from safedocker.backup.undo import undo as put_back
     from safedocker.edge.contexts import Contexts
-    from safedocker.policy import decide
 
     store = open_store()
     screen = terminal.Terminal()
@@ -74,7 +73,7 @@ def undo(
     rename = _renamed(backup, names, renamed)
     options = {"host": host, "context": context}
     given = {key: value for key, value in options.items() if value is not None}
-    who = decide.caller(os.environ, screen.can_ask, process.parent_command())
+    who = inforce.caller(can_ask=screen.can_ask)
     if into is not None:
         if rename:
             raise click.UsageError("--as is for volumes: a dump keeps its databases' names")

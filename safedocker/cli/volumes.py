@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from safedocker import handover
+from safedocker import handover, inforce
 from safedocker.cli.opened import DAILY, engine_here, open_store
 from safedocker.cli.undo import undo
 from safedocker.edge import process, stamp, terminal, wording, wording_backup, wording_volumes
@@ -66,11 +65,9 @@ class Room:
 @contextlib.contextmanager
 def opened(form: str, host: str | None, context: str | None) -> Iterator[Room]:
     """Open what a verb needs. Signals that would end it are raised, so that everybody goes on."""
-    from safedocker.policy import decide
-
     store = open_store()
     screen = terminal.Terminal()
-    who = decide.caller(os.environ, screen.can_ask, process.parent_command())
+    who = inforce.caller(can_ask=screen.can_ask)
     now = datetime.datetime.now(datetime.UTC)
     with (
         process.EndingSignals(),
@@ -276,14 +273,14 @@ def _back_up_one(losses: tuple[Loss, ...], project: str | None, rest: Rest, room
     from safedocker.backup.take import keep
     from safedocker.backup.ways import Wish
     from safedocker.loss.plan import Protect
-    from safedocker.policy.options import dump_up_to
+    from safedocker.policy.options import DUMP_UP_TO
 
     projects = {loss.project for loss in losses}
     occasion = room.occasion(project or (projects.pop() if len(projects) == 1 else None))
     _volumes, containers = room.engine.snapshot()
     who = calm([loss.name for loss in losses], containers, rest, room.engine)
     now = datetime.datetime.now(datetime.UTC)
-    wish = Wish(Protect.ARCHIVE, dump_up_to=dump_up_to(Protect.AUTO))  # nothing is moved away
+    wish = Wish(Protect.ARCHIVE, dump_up_to=DUMP_UP_TO)  # nothing is moved away
     made = keep(losses, who, room.engine, room.store, occasion, room.progress, now, wish=wish)
     wake_after(made, room.engine, room.store)
     for line in wording_volumes.backed_up(made):

@@ -93,6 +93,7 @@ class Engine:
             version=version,
             api=self._wire.api,
             remote=address.remote,
+            context=address.context,
         )
 
     def __enter__(self) -> Engine:

@@ -276,6 +276,39 @@ def state_folder() -> str:
     return folder("XDG_STATE_HOME", ".local/state")
 
 
+def config_folder() -> str:
+    """Where the person's policy is kept."""
+    return folder("XDG_CONFIG_HOME", ".config")
+
+
+SYSTEM_FOLDER = "/etc/safedocker"
+
+
+def has_policy() -> bool:
+    """May there be a policy that is not the default? Told without reading one: hot."""
+    if any(name.startswith("SAFEDOCKER_") and name != "SAFEDOCKER_DEPTH" for name in os.environ):
+        return True
+    for base in (SYSTEM_FOLDER, config_folder()):
+        if any(os.path.lexists(os.path.join(base, n)) for n in ("policy.toml", "freeze.json")):
+            return True
+    at = here()
+    while True:
+        if os.path.lexists(os.path.join(at, ".safedocker.toml")):
+            return True
+        above = os.path.dirname(at)
+        if above == at:
+            return False
+        at = above
+
+
+def here() -> str:
+    """The working directory, or the root where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return "/"
+
+
 def parent_command() -> str:
     """The parent process's command line, "" where the system does not tell."""
     try:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import datetime
 import io
+import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from safedocker.edge import question, wording, wording_backup
+from safedocker.edge import question, wording, wording_backup, wording_refusal
 from safedocker.edge.progress import Bar
 from safedocker.edge.question import Chosen
 from safedocker.edge.wording import clean
@@ -41,6 +42,7 @@ _LAST_COLUMN = 20  # what the last one wants at least, to be broken into lines
 _ENDLESS = 10_000  # columns of a pipe
 _DIM = ("dim",) * 5
 _NAMED = ("bold", "", "", "", "")
+_ON_ENGINE = "let that engine lose it"
 
 
 class Terminal:
@@ -80,6 +82,10 @@ class Terminal:
             try:
                 chosen = question.choose(line, choices, first)
                 answer, for_all = chosen
+                if answer is Answer.CANCEL:
+                    return chosen
+                if decision.confirm and not question.typed(line, decision.confirm, _ON_ENGINE):
+                    return Chosen(Answer.CANCEL)
                 gives_up = answer is Answer.WITHOUT and not _only_paths(decision)
                 if answer in {Answer.BACK_UP, Answer.OTHERWISE} and decision.unprotected:
                     gives_up = True  # the rest goes without one
@@ -96,11 +102,15 @@ class Terminal:
             return question.typed(line, challenge, what)
         return False
 
-    def ways_on(self, plan: Plan, decision: Decision | None = None) -> str:
-        """After a refusal: what to do instead, a line each."""
-        if decision is None:
-            return wording.ways_on(plan, "nobody-to-ask")
-        return wording.ways_on(plan, decision.rule, decision.unprotected)
+    def refusal(self, plan: Plan, decision: Decision, who: Caller) -> None:
+        """Tell of a refusal. A person reads the last line first, a log's reader the first."""
+        if who.can_be_asked:
+            self.preview(plan, caller=who)
+        _tell_line(clean(wording_refusal.told(decision)), "bold red")
+        if not who.can_be_asked:
+            self.preview(plan, caller=who)
+        for way in wording_refusal.ways_on(plan, decision, who):
+            print(f"  {way}", file=sys.stderr)
 
     def hint(self, plan: Plan) -> None:
         """Say in one line what a command leaves behind; only at a terminal."""
@@ -154,6 +164,11 @@ def tell(fault: SafedockerError) -> None:
     _tell_line(clean(fault.message), "bold red")
     for line in fault.hint.splitlines():
         print(f"  {clean(line)}", file=sys.stderr)
+
+
+def tell_json(told: Mapping[str, object]) -> None:
+    """Say it on stderr as one JSON object, on one line."""
+    print(json.dumps(told, ensure_ascii=True), file=sys.stderr)
 
 
 def tell_bug(traceback_text: str, file: Path | None) -> None:

@@ -22,6 +22,7 @@ from safedocker.policy.options import Answer
 if TYPE_CHECKING:
     from safedocker.command.parse import Command
     from safedocker.loss.plan import Loss, Plan
+    from safedocker.policy.decide import Verdict
     from safedocker.policy.options import Caller
 
 STAYS_SHOWN = 8
@@ -315,6 +316,22 @@ def as_json(plan: Plan) -> dict[str, object]:
     }
 
 
+def judged_as_json(plan: Plan, verdicts: Sequence[Verdict]) -> dict[str, object]:
+    """The plan, each loss with what is done about it for the caller at hand."""
+    losses = [
+        said
+        | {
+            "verdict": {
+                "stake": verdict.stake.value,
+                "action": verdict.action.value,
+                "because": verdict.because,
+            }
+        }
+        for said, verdict in zip(losses_as_json(plan), verdicts, strict=True)
+    ]
+    return as_json(plan) | {"losses": losses}
+
+
 def losses_as_json(plan: Plan) -> list[dict[str, object]]:
     """The losses alone, in the plan's order."""
     return [
@@ -337,38 +354,6 @@ def losses_as_json(plan: Plan) -> list[dict[str, object]]:
     ]
 
 
-def ways_on(plan: Plan, rule: str, unprotected: Sequence[Loss] = ()) -> str:
-    """After a refusal by a rule of policy: what to do instead, a line each."""
-    ways = []
-    if plan.safer:
-        ways.append(f"to keep the volumes: {clean(plan.safer)}")
-    made = [loss for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
-    paths = [loss.name for loss in made]
-    for program, found in (
-        ("mkdir -p", [loss.name for loss in made if not loss.file]),
-        ("touch", [loss.name for loss in made if loss.file]),
-    ):
-        if found:
-            line = clean(shlex.join(found))
-            ways.append(f"to make the path yourself first: {program} {line}")
-    if plan.gaps:
-        ways.append("no backup can protect what is not known, so none was taken")
-    elif unprotected and rule == "nobody-to-ask" and len(paths) < len(unprotected):
-        ways.append("no backup can hold " + ", ".join(_told(loss) for loss in unprotected))
-    elif rule == "nobody-to-ask" and not paths:
-        line = command_line(plan.command)
-        ways.append(f"to back up first and go on: SAFEDOCKER_MODE=backup {line}")
-    if rule == "nobody-to-ask":
-        ways.append("to be asked: have a person type it at a terminal")
-    elif rule in {"unknown-loss", "not-protectable"}:
-        ways.append("to be asked: have a person type it at a terminal, with SAFEDOCKER_MODE=ask")
-    elif rule == "mode-deny":
-        ways.append("to go on all the same: whoever set mode deny has to lift it")
-    elif rule == "engine-disagrees":
-        ways.append("look first: docker ps -a --no-trunc, and the engine's log")
-    return "\n".join(ways)
-
-
 def offer_to_make(plan: Plan) -> str:
     """The offer to make the host paths as the person, before Docker does it as root."""
     made = [loss for loss in plan.losses if loss.kind is Kind.BIND_SOURCE]
@@ -376,10 +361,6 @@ def offer_to_make(plan: Plan) -> str:
         return f"Create the {len(made)} paths now, as me"
     what = "empty file" if made[0].file else "folder"
     return f"Create the {what} now, as me"
-
-
-def _told(loss: Loss) -> str:
-    return f"the {loss.kind.value} {short(loss.name)}"
 
 
 def hint(plan: Plan) -> str:

@@ -46,6 +46,7 @@ class EngineIdentity:
     version: str  # "26.1.5"
     api: tuple[int, int]  # the highest API the engine speaks
     remote: bool  # not on this machine, as far as the address tells
+    context: str = ""  # the docker context in force, "default" where a host was named
 
 
 @dataclass(frozen=True)

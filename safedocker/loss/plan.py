@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from safedocker.command.parse import Command
@@ -81,6 +82,7 @@ class Loss:
     certain: bool = True  # False: it may go or stay, the swarm chooses; read as if it went
     image: str = ""  # of the container that an anonymous volume belongs to
     target: str = ""  # where that mounts it
+    labels: Mapping[str, str] = field(default_factory=dict)  # its own, and its container's
     file: bool = False  # of a host path: a file is meant, and Docker would make a folder
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN

@@ -73,6 +73,7 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
             id=container.id,
             project=container.project,
             disposable=disposable,
+            labels=container.labels,
             holds=Holds.EMPTY if container.state == "created" else Holds.UNKNOWN,
         )
         for container in removed.all
@@ -97,7 +98,8 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
                 stays.append(Stays(mount.volume, f"anonymous, but in use by {names(users)}"))
                 continue
             lost = volume_loss(volume, why, facts, anonymous=True)
-            lost = replace(lost, image=container.image, target=mount.target)
+            labels = {**container.labels, **volume.labels}
+            lost = replace(lost, image=container.image, target=mount.target, labels=labels)
             if takes and mount.anonymous is not False:
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:
@@ -124,6 +126,7 @@ def volume_loss(volume: Volume, why: str, facts: Facts, *, anonymous: bool | Non
         why=why,
         used_by=tuple(c.name for c in users),
         project=volume.project,
+        labels=volume.labels,
         in_memory=next((held for c in users if c.running and (held := in_memory(c.image))), ""),
         holds=Holds.ELSEWHERE if volume.elsewhere else Holds.UNKNOWN,
     )

@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from safedocker.loss.plan import Plan
-from safedocker.policy.decide import Action, Decision, Stake
+from safedocker.policy.decide import Action, Decision
 from safedocker.policy.options import Answer
+from safedocker.policy.stakes import Stake
 
 LASTS = 3600.0  # seconds after which an answer covers nothing more
 CHALLENGE = "remove all"  # what is typed to let a whole batch go without a backup
@@ -77,6 +78,6 @@ def _may_cover(answer: Answer, plan: Plan, decision: Decision) -> bool:
     if answer in {Answer.MAKE, Answer.OTHERWISE}:  # what it offers differs from command to command
         return False
     asked = {verdict.stake for verdict in decision.verdicts if verdict.action is Action.ASK}
-    if plan.gaps or asked & _NEVER:
+    if plan.gaps or asked & _NEVER or decision.confirm:
         return False
     return answer is Answer.WITHOUT or bool(decision.protected and not decision.unprotected)

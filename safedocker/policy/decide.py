@@ -1,27 +1,35 @@
-"""What is done about a plan: Plan + Policy + Caller -> Decision. Pure: no disk, no clock."""
+"""What is done about a plan: Plan + Policy + Caller -> Decision. Pure: no disk, no clock.
+
+What is at stake with a loss is stakes.py's; which values are in force is layers.py's.
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
 from safedocker.command.parse import Command
-from safedocker.loss.facts import Bytes, Holds
+from safedocker.loss.facts import EngineIdentity, Holds
 from safedocker.loss.forms import Form, spares_volumes
 from safedocker.loss.plan import Kind, Loss, Plan
+from safedocker.policy.layers import Policy, Value, matches
 from safedocker.policy.options import (
-    AGENT_VARIABLES,
-    CI_VARIABLES,
-    FALSE_WORDS,
-    HEAVY,
+    ASK_ABOVE,
+    BIND_MISSING,
+    DISPOSABLE_LABELS,
+    DISPOSABLE_PROJECTS,
+    DISPOSABLE_VOLUMES,
+    PROTECTED_CONTEXTS,
+    PROTECTED_PROJECTS,
+    PROTECTED_VOLUMES,
     BindMissing,
     Caller,
-    CallerKind,
+    Challenge,
     Mode,
-    Policy,
+    Option,
 )
+from safedocker.policy.stakes import Stake, protectable, weigh
 
 
 class Action(enum.Enum):
@@ -37,16 +45,26 @@ class Action(enum.Enum):
 _STRICTNESS = list(Action)
 
 
-class Stake(enum.Enum):
-    """What is at stake with one loss."""
+class Rule(enum.Enum):
+    """Why, by a name that does not change: for the audit, for programs, and for who searches. Of
+    the refusals the first that applies is told."""
 
-    NOTHING = "nothing"
-    DEFINITION = "definition"  # all that goes can be written down, and made again
-    DISPOSABLE = "disposable"  # declared so by --rm, and it holds something all the same
-    WEIGHTY = "weighty"  # a container's own files, or a disposable volume, above the line
-    DATA = "data"
-    FOR_GOOD = "for good"  # nothing can read it, so nothing can bring it back
-    MISPLACED = "misplaced"  # nothing goes; what is written from now on lands elsewhere
+    NO_LOSS = "no-loss"
+    NOTHING_OF_WEIGHT = "nothing-of-weight"
+    DEFINITIONS_ONLY = "definitions-only"
+    DISPOSABLE = "disposable"
+    MODE_ALLOW = "mode-allow"
+    MODE_BACKUP = "mode-backup"
+    ASK = "ask"
+    ENGINE_DISAGREES = "engine-disagrees"
+    FROZEN = "frozen"
+    PROTECTED = "protected"
+    MODE_DENY = "mode-deny"
+    UNKNOWN_LOSS = "unknown-loss"
+    TYPE_THE_ENGINE = "type-the-engine"
+    NOT_PROTECTABLE = "not-protectable"
+    NOBODY_TO_ASK = "nobody-to-ask"
+    BIND_MISSING = "bind-missing"
 
 
 @dataclass(frozen=True)
@@ -57,16 +75,20 @@ class Verdict:
     stake: Stake
     action: Action
     because: str
+    rule: Rule
+    told: str = ""  # the mode, and where it stands
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An action with its reason. `challenge` is what must be typed to go on without a backup."""
+    """An action with its reason. `challenge` is what must be typed to go on without a backup,
+    `confirm` what must be typed to go on at all."""
 
     action: Action
     because: str
-    rule: str  # a stable name, for the audit and for people who search
+    rule: str  # a Rule's value
     challenge: str = ""
+    confirm: str = ""
     verdicts: tuple[Verdict, ...] = ()  # in the order of the plan's losses
 
     @property
@@ -88,97 +110,9 @@ class Decision:
         )
 
 
-def caller(environ: Mapping[str, str], terminal: bool, parent: str = "") -> Caller:
-    """Given the environment and whether a question could be put on a terminal, say who is calling.
-
-    An agent or CI on a terminal of its own is still not a person.
-    """
-    for kind, variables in (
-        (CallerKind.AGENT, AGENT_VARIABLES),
-        (CallerKind.CI, CI_VARIABLES),
-    ):
-        for name in variables:
-            if environ.get(name, "").lower() not in FALSE_WORDS:
-                return Caller(kind, name, parent)
-    if not terminal:
-        return Caller(CallerKind.SCRIPT, "no terminal", parent)
-    return Caller(CallerKind.PERSON, "a terminal", parent)
-
-
-def protectable(loss: Loss) -> bool:
-    """Is there a way to protect it? Those are backup/ways.py's."""
-    return loss.kind.is_volume or loss.kind in {Kind.LAYER, Kind.CONFIG, Kind.CONTEXT}
-
-
 def wants_weight(policy: Policy, who: Caller) -> bool:
     """Does what containers hold outside their volumes, or leave behind, make a difference?"""
-    return who.can_be_asked or policy.mode is not Mode.ASK
-
-
-def weigh(loss: Loss) -> tuple[Stake, str]:
-    """Given a loss that was looked into, return what is at stake, and why.
-
-    What could not be seen is read as the worst.
-    """
-    match loss.kind:
-        case Kind.NAMED_VOLUME | Kind.ANONYMOUS_VOLUME:
-            return _weigh_volume(loss)
-        case Kind.LAYER | Kind.FILE:
-            if _heavy(loss):
-                return Stake.WEIGHTY, _weight(loss)
-            return Stake.NOTHING, f"no database, and at most {HEAVY}"
-        case Kind.SECRET:
-            return Stake.FOR_GOOD, "a secret's value can't be read back"
-        case Kind.SWARM:
-            return Stake.FOR_GOOD, "with the last manager goes all that the swarm knew"
-        case Kind.BIND_SOURCE:
-            return Stake.MISPLACED, "Docker would make it, empty and root's"
-        case Kind.PLUGIN:
-            if loss.used_by:
-                return Stake.FOR_GOOD, "volumes of this plugin would be out of reach"
-            return Stake.NOTHING, "it can be installed again"
-        case Kind.CONFIG | Kind.CONTEXT:
-            return Stake.DEFINITION, "it can be read, and made again"
-        case Kind.SERVICE:
-            return Stake.NOTHING, "its definition holds no data"
-        case Kind.DETACHED_VOLUME:
-            return Stake.NOTHING, "it stays on the disk, without a container"
-        case Kind.IMAGE:
-            return Stake.NOTHING, "it can be pulled or built again"
-        case Kind.BUILD_CACHE:
-            return Stake.NOTHING, "it can be built again"
-        case _:
-            assert_never(loss.kind)
-
-
-def _weigh_volume(loss: Loss) -> tuple[Stake, str]:
-    if loss.disposable:
-        if loss.holds is Holds.EMPTY:
-            return Stake.NOTHING, "empty, of a container started with --rm"
-        if _heavy(loss):
-            return Stake.WEIGHTY, _weight(loss)
-        return Stake.DISPOSABLE, "of a container started with --rm"
-    if loss.holds is Holds.ELSEWHERE:
-        return Stake.DEFINITION, "only a reference goes: the data lies elsewhere"
-    if loss.holds is Holds.EMPTY and loss.in_memory:
-        return Stake.DATA, f"it is empty, but {loss.in_memory} may write it when it ends"
-    if loss.holds is Holds.EMPTY:
-        return Stake.DEFINITION, "it is empty"
-    if loss.holds is Holds.DATA:
-        return Stake.DATA, "it holds data"
-    return Stake.DATA, "what it holds is not known"
-
-
-def _heavy(loss: Loss) -> bool:
-    if loss.holds is Holds.EMPTY:
-        return False
-    return loss.database or loss.size is None or loss.size > HEAVY
-
-
-def _weight(loss: Loss) -> str:
-    if loss.database:
-        return f"it holds {loss.content}"
-    return "what it holds is not known" if loss.size is None else f"it holds {Bytes(loss.size)}"
+    return who.can_be_asked or bool(policy.layers) or policy.frozen is not None
 
 
 # stake: (a person, nobody to ask, mode backup). "?": what can be protected is, else refused.
@@ -193,49 +127,131 @@ _TABLE = {
 }
 
 
-def _action(stake: Stake, protected: bool, policy: Policy, who: Caller) -> Action:
-    """The table's word for a stake; `protected`: a backup can hold what is at stake."""
+def _by_mode(
+    stake: Stake, protected: bool, ruling: Value[Mode], who: Caller
+) -> tuple[Action, Rule, str]:
+    """The table's word for a stake, its rule and reason; `protected`: a backup can hold what is at
+    stake."""
     person, nobody, backup = _TABLE[stake]
-    match policy.mode:
+    told = f"mode {ruling.value.value} ({ruling.place})"
+    match ruling.value:
         case Mode.ASK:
-            return person if who.can_be_asked else nobody
+            action = person if who.can_be_asked else nobody
+            rule = Rule.NOBODY_TO_ASK if action is Action.REFUSE else Rule.ASK
+            return action, rule, ""
         case Mode.BACKUP:
-            return Action.REFUSE if backup is Action.BACK_UP and not protected else backup
+            if backup is Action.BACK_UP and not protected:
+                return Action.REFUSE, Rule.NOT_PROTECTABLE, "no backup can hold it"
+            rule = Rule.NOT_PROTECTABLE if backup is Action.REFUSE else Rule.MODE_BACKUP
+            return backup, rule, told
         case Mode.DENY:
-            return Action.PASS if person is Action.PASS else Action.REFUSE
+            action = Action.PASS if person is Action.PASS else Action.REFUSE
+            return action, Rule.MODE_DENY, told
+        case Mode.ALLOW:
+            action = Action.RECORD if person is Action.RECORD else Action.PASS
+            return action, Rule.MODE_ALLOW, told
         case _:
-            assert_never(policy.mode)
+            assert_never(ruling.value)
 
 
-def _of_a_path(loss: Loss, policy: Policy, who: Caller, local: bool) -> Verdict:
+def _of_a_path(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     """What is done about a host path that Docker would make. On an engine of another machine it
     can't be made from here."""
     stake, because = weigh(loss)
-    action = _action(stake, False, policy, who)
-    match policy.bind_missing:
+    ruling = policy.mode(loss.kind, plan.engine)
+    action, rule, _told = _by_mode(stake, False, ruling, who)
+    local = plan.engine is not None and plan.engine.host.startswith("unix:")
+    missing = policy.under(BIND_MISSING, ruling)
+    match missing:
         case BindMissing.ASK:
             pass
         case BindMissing.CREATE:
             if local:
                 action, because = Action.PASS, "it is made first, as you, by policy"
         case BindMissing.REFUSE:
-            action = Action.REFUSE
+            action, rule = Action.REFUSE, Rule.BIND_MISSING
         case BindMissing.ALLOW:
             action, because = Action.PASS, "Docker makes it, which the policy allows"
         case _:
-            assert_never(policy.bind_missing)
-    return Verdict(loss, stake, action, because)
+            assert_never(missing)
+    return Verdict(loss, stake, action, because, rule)
 
 
-def judge(loss: Loss, policy: Policy, who: Caller, *, local: bool = True) -> Verdict:
-    """What is done about one loss; `local`: the engine is of this machine."""
+# What a protected or a disposable project has; a volume's name is looked at for itself.
+_OF_A_PROJECT = {
+    Kind.NAMED_VOLUME,
+    Kind.ANONYMOUS_VOLUME,
+    Kind.LAYER,
+    Kind.FILE,
+    Kind.SECRET,
+    Kind.CONFIG,
+}
+
+
+def _protected(loss: Loss, stake: Stake, policy: Policy, plan: Plan) -> str:
+    """Why a loss is protected by name, or ""."""
+    if stake is Stake.NOTHING:
+        return ""
+    if loss.kind.is_volume and (by := matches(loss.name, policy[PROTECTED_VOLUMES])):
+        return f"the volume {loss.name} is protected ({_where(policy, PROTECTED_VOLUMES, by)})"
+    project = loss.project or plan.project
+    fits = matches(project, policy[PROTECTED_PROJECTS]) if loss.kind in _OF_A_PROJECT else ""
+    if fits:
+        return f"the project {project} is protected ({_where(policy, PROTECTED_PROJECTS, fits)})"
+    context = plan.engine.context if plan.engine else ""
+    if by := matches(context, policy[PROTECTED_CONTEXTS]):
+        return f"the context {context} is protected ({_where(policy, PROTECTED_CONTEXTS, by)})"
+    return ""
+
+
+def _where(policy: Policy, option: Option[tuple[str, ...]], pattern: str) -> str:
+    place = policy.place_of(option, pattern)
+    return f"`{pattern}` in {place}"
+
+
+def _disposable(loss: Loss, policy: Policy, plan: Plan, ruling: Value[Mode]) -> str:
+    """Why a loss may go without a word, or ""."""
+    if loss.kind is Kind.SECRET or loss.kind not in _OF_A_PROJECT:
+        return ""
+    by = matches(loss.name, policy.under(DISPOSABLE_VOLUMES, ruling)) if loss.kind.is_volume else ""
+    if by:
+        return f"a disposable volume (`{by}`)"
+    project = loss.project or plan.project
+    if by := matches(project, policy.under(DISPOSABLE_PROJECTS, ruling)):
+        return f"of a disposable project (`{by}`)"
+    labels = {f"{name}={value}" for name, value in loss.labels.items()} | {*loss.labels}
+    for label in policy.under(DISPOSABLE_LABELS, ruling):
+        if label in labels:
+            return f"labelled {label}"
+    return ""
+
+
+def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
+    """What is done about one loss of a plan."""
     if loss.kind is Kind.BIND_SOURCE:
-        return _of_a_path(loss, policy, who, local)
-    stake, because = weigh(loss)
-    action = _action(stake, protectable(loss), policy, who)
-    if action is Action.REFUSE and _TABLE[stake][2] is Action.BACK_UP and not protectable(loss):
+        return _of_a_path(loss, policy, who, plan)
+    ruling = policy.mode(loss.kind, plan.engine)
+    stake, because = weigh(loss, policy.under(ASK_ABOVE, ruling))
+    if policy.frozen is not None and stake is not Stake.NOTHING:
+        return Verdict(loss, stake, Action.REFUSE, policy.frozen.told, Rule.FROZEN)
+    if told := _protected(loss, stake, policy, plan):
+        return Verdict(loss, stake, Action.REFUSE, told, Rule.PROTECTED)
+    named = ruling.named and loss.holds is not Holds.EMPTY and ruling.value is not Mode.ALLOW
+    if named and stake in {Stake.NOTHING, Stake.WEIGHTY}:
+        stake, because = Stake.DATA, f"{because}; {loss.kind.value}: {ruling.place}"
+    action, rule, told = _by_mode(stake, protectable(loss), ruling, who)
+    if rule is Rule.NOT_PROTECTABLE and not protectable(loss):
         because += ", and no backup can hold it"
-    return Verdict(loss, stake, action, because)
+    if action is not Action.PASS and (free := _disposable(loss, policy, plan, ruling)):
+        action, rule, because = Action.PASS, Rule.DISPOSABLE, free
+    elif rule is Rule.MODE_ALLOW and stake is not Stake.NOTHING:
+        because = told
+    weighs = stake not in {Stake.NOTHING, Stake.DEFINITION} and rule is not Rule.DISPOSABLE
+    if weighs and policy.challenge(plan.engine).value is Challenge.ENGINE:
+        asked = Action.ASK if who.can_be_asked else Action.REFUSE
+        action = max(action, asked, key=_STRICTNESS.index)
+        rule = rule if asked is Action.ASK and action is Action.REFUSE else Rule.TYPE_THE_ENGINE
+    return Verdict(loss, stake, action, because, rule, told)
 
 
 def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
@@ -243,63 +259,110 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
     done about each loss. A gap counts as a volume that holds data; a dispute is nobody's to allow.
     """
     if not plan.losses and not plan.gaps and not plan.disputes:
-        return Decision(Action.PASS, "nothing would be lost", "no-loss")
-    local = plan.engine is not None and plan.engine.host.startswith("unix:")
-    verdicts = tuple(judge(loss, policy, who, local=local) for loss in plan.losses)
+        return Decision(Action.PASS, "nothing would be lost", Rule.NO_LOSS.value)
+    verdicts = tuple(judge(loss, policy, who, plan) for loss in plan.losses)
     actions = {verdict.action for verdict in verdicts}
+    gap: Gap | None = None
     if plan.gaps:
-        actions.add(about_a_gap(plan.command, plan.form, policy, who))
+        gap = _of_a_gap(plan.command, plan.form, policy, who, plan.engine)
+        actions.add(gap.action)
     if plan.disputes:
-        return Decision(Action.REFUSE, plan.disputes[0], "engine-disagrees", verdicts=verdicts)
+        rule = Rule.ENGINE_DISAGREES.value
+        return Decision(Action.REFUSE, plan.disputes[0], rule, verdicts=verdicts)
     action = max(actions, key=_STRICTNESS.index)
-    because, rule = _reason(action, plan, policy, who, verdicts)
+    because, told = _reason(action, plan, who, verdicts, gap)
     asked = challenge(plan, verdicts) if action is Action.ASK else ""
-    return Decision(action, because, rule, asked, verdicts)
+    first = policy.challenge(plan.engine).value is Challenge.ENGINE and action is Action.ASK
+    confirm = plan.engine.name or plan.engine.host if first and plan.engine else ""
+    return Decision(action, because, told.value, asked, confirm, verdicts)
+
+
+# What a form can take that nobody could find out.
+_HIDDEN = (Kind.NAMED_VOLUME, Kind.ANONYMOUS_VOLUME, Kind.LAYER, Kind.SECRET, Kind.SWARM)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """What is done where it can't be found out what a command takes."""
+
+    action: Action
+    rule: Rule
+    because: str
 
 
 def about_a_gap(command: Command, form: Form, policy: Policy, who: Caller) -> Action:
-    """What is done where it can't be found out what a command takes: the worst that it could."""
-    stake = Stake.WEIGHTY if spares_volumes(command, form) else Stake.FOR_GOOD
-    return _action(stake, False, policy, who)  # no backup can hold what is not known
+    """What is done where the engine can't say what a command takes: the worst that it could."""
+    return _of_a_gap(command, form, policy, who, None).action
+
+
+def _of_a_gap(
+    command: Command, form: Form, policy: Policy, who: Caller, engine: EngineIdentity | None
+) -> Gap:
+    spares = spares_volumes(command, form)
+    stake = Stake.WEIGHTY if spares else Stake.FOR_GOOD
+    if policy.frozen is not None:
+        return Gap(Action.REFUSE, Rule.FROZEN, policy.frozen.told)
+    gaps = []
+    for kind in _HIDDEN[2:] if spares else _HIDDEN:
+        ruling = policy.mode(kind, engine)
+        sharp = Stake.FOR_GOOD if ruling.named and ruling.value is not Mode.ALLOW else stake
+        action, rule, told = _by_mode(sharp, False, ruling, who)  # no backup holds what is unknown
+        rule = Rule.UNKNOWN_LOSS if rule is Rule.NOT_PROTECTABLE else rule
+        gaps.append(Gap(action, rule, told))
+    context = engine.context if engine else ""
+    if not spares and matches(context, policy[PROTECTED_CONTEXTS]):
+        gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, f"the context {context} is protected"))
+    if policy.challenge(engine).value is Challenge.ENGINE and not who.can_be_asked and not spares:
+        gaps.append(Gap(Action.REFUSE, Rule.TYPE_THE_ENGINE, ""))
+    return max(gaps, key=lambda gap: _STRICTNESS.index(gap.action))
 
 
 def _reason(
-    action: Action, plan: Plan, policy: Policy, who: Caller, verdicts: tuple[Verdict, ...]
-) -> tuple[str, str]:
-    """The sentence and the rule's name for the strictest action."""
+    action: Action, plan: Plan, who: Caller, verdicts: tuple[Verdict, ...], gap: Gap | None
+) -> tuple[str, Rule]:
+    """The sentence and the rule for the strictest action."""
     strictest = [verdict for verdict in verdicts if verdict.action is action]
     match action:
         case Action.PASS:
-            return "nothing of weight would be lost", "nothing-of-weight"
+            for rule in (Rule.MODE_ALLOW, Rule.DISPOSABLE):
+                found = [v for v in strictest if v.rule is rule and v.stake is not Stake.NOTHING]
+                if found:
+                    return found[0].because, rule
+            return "nothing of weight would be lost", Rule.NOTHING_OF_WEIGHT
         case Action.RECORD:
             return (
                 "only empty volumes, references to data that lives elsewhere, or definitions "
                 "would go",
-                "definitions-only",
+                Rule.DEFINITIONS_ONLY,
             )
         case Action.BACK_UP:
-            return f"mode backup ({policy.mode_source})", "mode-backup"
+            return strictest[0].told, Rule.MODE_BACKUP
         case Action.ASK:
-            return _what(plan, strictest), "ask"
+            return _what(plan, strictest), Rule.ASK
         case Action.REFUSE:
             pass
         case _:
             assert_never(action)
-    if policy.mode is Mode.DENY:
-        return f"mode deny ({policy.mode_source})", "mode-deny"
-    if policy.mode is Mode.BACKUP and plan.gaps:
-        return "mode backup can't protect what could not be found out", "unknown-loss"
-    if policy.bind_missing is BindMissing.REFUSE and all(
-        verdict.stake is Stake.MISPLACED for verdict in strictest
-    ):
-        return f"{_what(plan, strictest)}, which the policy refuses", "bind-missing"
-    if policy.mode is Mode.BACKUP:
-        first = strictest[0]
-        return f"{first.loss.kind.value} {first.loss.name}: {first.because}", "not-protectable"
-    return (
-        f"{_what(plan, strictest)} and nobody can be asked ({who.kind.value}: {who.mark})",
-        "nobody-to-ask",
-    )
+    told = {verdict.rule: verdict for verdict in reversed(strictest)}
+    rules = {*told, *({gap.rule} if gap and gap.action is action else ())}
+    rule = min(rules, key=list(Rule).index)
+    verdict = told.get(rule)
+    nobody = f"nobody can be asked ({who.kind.value}: {who.mark})"
+    match rule:
+        case Rule.FROZEN | Rule.PROTECTED:
+            return (verdict.because if verdict else gap.because if gap else ""), rule
+        case Rule.MODE_DENY:
+            return (verdict.told if verdict else gap.because if gap else ""), rule
+        case Rule.UNKNOWN_LOSS:
+            return "mode backup can't protect what could not be found out", rule
+        case Rule.TYPE_THE_ENGINE:
+            return f"the engine's name has to be typed first, and {nobody}", rule
+        case Rule.BIND_MISSING:
+            return f"{_what(plan, strictest)}, which the policy refuses", rule
+        case Rule.NOT_PROTECTABLE if verdict:
+            return f"{verdict.loss.kind.value} {verdict.loss.name}: {verdict.because}", rule
+        case _:
+            return f"{_what(plan, strictest)} and {nobody}", rule
 
 
 def _what(plan: Plan, verdicts: list[Verdict]) -> str:

@@ -1,55 +1,274 @@
-"""Finds the policy in force. For now the environment alone has a say."""
+"""Finds the policy's files, reads and checks them, and says who calls: the machine's file, the
+person's, those of the folders from the working directory upwards, the environment.
+
+How their values are put together is layers.py's. A file that does not check is BadPolicy, with the
+line: what it meant to forbid is not known.
+"""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Mapping
-from typing import TypeVar
+import datetime
+import difflib
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from safedocker.errors import BadPolicy
-from safedocker.loss.plan import Protect
-from safedocker.policy.options import ARCHIVE_UP_TO, BindMissing, Mode, Policy
+from safedocker.policy.layers import Key, Layer, Origin, Policy, Setting, Stratum, line_of
+from safedocker.policy.options import (
+    AGENTS,
+    CHALLENGE,
+    CI,
+    FALSE_WORDS,
+    HINTS,
+    HINTS_OFF,
+    KINDS,
+    MODE,
+    OPTIONS,
+    Caller,
+    CallerKind,
+    Frozen,
+)
 
-MODE_VARIABLE = "SAFEDOCKER_MODE"
-PROTECT_VARIABLE = "SAFEDOCKER_PROTECT"
-ARCHIVE_VARIABLE = "SAFEDOCKER_ARCHIVE_UP_TO"
-BIND_VARIABLE = "SAFEDOCKER_BIND_MISSING"
+FILE = "policy.toml"
+PROJECT_FILE = ".safedocker.toml"
+FREEZE_FILE = "freeze.json"
+TRUST_FILE = "trusted.json"
+HINTS_VARIABLE = "SAFEDOCKER_HINTS"
+SYSTEM = Path("/etc/safedocker")
+_LARGEST = 1 << 20  # bytes of a file of ours; a larger one is none
 
-_Word = TypeVar("_Word", bound=enum.Enum)
-
-
-def load(environ: Mapping[str, str]) -> Policy:
-    """Given the environment, return the policy. Raise BadPolicy for a value that is none."""
-    return Policy(
-        mode=_word(environ, MODE_VARIABLE, Mode.ASK, "mode"),
-        mode_source=MODE_VARIABLE if environ.get(MODE_VARIABLE) else "default",
-        protect=_word(environ, PROTECT_VARIABLE, Protect.AUTO, "way to protect"),
-        archive_up_to=_bytes(environ, ARCHIVE_VARIABLE, ARCHIVE_UP_TO),
-        bind_missing=_word(environ, BIND_VARIABLE, BindMissing.ASK, "answer to a missing path"),
-    )
+_BY_KEY = {tuple(option.key.split(".")): option for option in OPTIONS}
+_NAMES = frozenset(KINDS.values())
 
 
-def _word(environ: Mapping[str, str], variable: str, default: _Word, what: str) -> _Word:
-    value = environ.get(variable, "")
-    if not value:
-        return default
+@dataclass(frozen=True)
+class Places:
+    """The folders that files are looked for in. `start` is where the command was typed."""
+
+    user: Path  # ~/.config/safedocker
+    start: Path
+    system: Path = SYSTEM
+
+
+def load(
+    environ: Mapping[str, str], places: Places, *, terminal: bool, parent: str = ""
+) -> tuple[Policy, Caller]:
+    """Return the policy in force and who calls. `terminal`: could a question be put on one?
+
+    Raise BadPolicy for a file or a variable that does not check.
+    """
+    found = layers(environ, places)
+    who = caller(environ, Policy(found), terminal=terminal, parent=parent)
+    return Policy(found, who.kind, frozen(places)), who
+
+
+def caller(
+    environ: Mapping[str, str], policy: Policy, *, terminal: bool, parent: str = ""
+) -> Caller:
+    """Say who is calling. An agent or CI on a terminal of its own is still not a person."""
+    for kind, option in ((CallerKind.AGENT, AGENTS), (CallerKind.CI, CI)):
+        for name in policy[option]:
+            if environ.get(name, "").lower() not in FALSE_WORDS:
+                return Caller(kind, name, parent)
+    if not terminal:
+        return Caller(CallerKind.SCRIPT, "no terminal", parent)
+    return Caller(CallerKind.PERSON, "a terminal", parent)
+
+
+def layers(environ: Mapping[str, str], places: Places) -> tuple[Layer, ...]:
+    """Every layer that says something, the farthest first."""
+    found = []
+    if (text := _text(places.system / FILE)) is not None:
+        found.append(read(text, str(places.system / FILE), Stratum.SYSTEM))
+    if (text := _text(places.user / FILE)) is not None:
+        found.append(read(text, str(places.user / FILE), Stratum.USER))
+    trusted = read_trust(places)
+    for file in project_files(places.start):
+        if (text := _text(file)) is not None:
+            loosens = trusted.get(str(file)) == digest(text)
+            found.append(read(text, str(file), Stratum.PROJECT, loosens=loosens))
+    settings = tuple(_environment(environ))
+    if settings:
+        found.append(Layer(Stratum.ENVIRONMENT, "environment", settings))
+    return tuple(found)
+
+
+def project_files(start: Path) -> Iterator[Path]:
+    """The files that a project may have, from the root down to the folder."""
+    folder = Path(os.path.abspath(start))
+    for one in (*reversed(folder.parents), folder):
+        yield one / PROJECT_FILE
+
+
+def _text(file: Path) -> str | None:
+    """What is in a file; None where there is none. Raise BadPolicy where it can't be read."""
     try:
-        return type(default)(value)
-    except ValueError:
-        known = ", ".join(str(one.value) for one in type(default))
+        with file.open("rb") as opened:
+            found = opened.read(_LARGEST + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as fault:
         raise BadPolicy(
-            f"{variable}={value!r} is no {what}: nothing was removed",
-            f"set it to one of {known}, or unset it",
-        ) from None
+            f"{file} can't be read: {fault.strerror}", "make it readable, or move it away"
+        ) from fault
+    if len(found) > _LARGEST:
+        raise BadPolicy(f"{file} is larger than {_LARGEST} bytes", "no policy is")
+    try:
+        return found.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        line = found[: fault.start].count(b"\n") + 1
+        raise BadPolicy(f"{file}:{line}: not UTF-8", _REPAIR.format(file)) from fault
 
 
-def _bytes(environ: Mapping[str, str], variable: str, default: int) -> int:
-    value = environ.get(variable, "")
-    if not value:
-        return default
-    if not (value.isascii() and value.isdecimal()):
+_REPAIR = "repair it, then: safedocker policy check {}"
+
+
+def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> Layer:
+    """A file's text as a layer. Raise BadPolicy, with the line, for what does not check."""
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as fault:
+        at = re.search(r"\(at line (\d+), column \d+\)$", str(fault))
+        line = int(at[1]) if at else text.count("\n") + 1
+        told = str(fault).rpartition(" (at ")[0] or str(fault)
+        raise BadPolicy(f"{place}:{line}: {told}", _REPAIR.format(place)) from fault
+    except RecursionError as fault:
+        raise BadPolicy(f"{place}: too many brackets in brackets") from fault
+    binding = tree.pop("binding", [])
+    bound = _bound(binding, text, place, stratum)
+    settings = []
+    for key, value in _leaves(tree, ()):
+        try:
+            checked = _option(key).type.read(value)
+        except ValueError as fault:
+            raise _fault(text, place, key, str(fault)) from fault
+        bind = any(key[: len(one)] == one for one in bound)
+        settings.append(Setting(key, checked, Origin(place, key, text), bind))
+    return Layer(stratum, place, tuple(settings), loosens)
+
+
+def _bound(binding: object, text: str, place: str, stratum: Stratum) -> list[Key]:
+    """The beginnings of the keys that are binding; one that is empty is of all."""
+    if binding is False or binding == []:
+        return []
+    if stratum is not Stratum.SYSTEM:
+        raise _fault(text, place, ("binding",), f"binding is for {SYSTEM / FILE} alone")
+    if binding is True:
+        return [()]
+    if not isinstance(binding, list) or not all(isinstance(one, str) for one in binding):
+        raise _fault(text, place, ("binding",), "binding is true, or a list of keys")
+    known = {key[:length] for key in _known_keys() for length in range(1, len(key) + 1)}
+    bound = [tuple(one.split(".")) for one in binding]
+    for key in bound:
+        if key not in known and key[0] not in {"context", "host"}:
+            raise _fault(text, place, ("binding",), f"there is no {'.'.join(key)!r} to bind")
+    return bound
+
+
+def _known_keys() -> Iterator[Key]:
+    yield from _BY_KEY
+    for kind in CallerKind:
+        yield ("caller", kind.value, "mode")
+        yield from (("caller", kind.value, "loss", name) for name in KINDS.values())
+    yield from (("loss", name) for name in KINDS.values())
+
+
+def _leaves(tree: Mapping[str, Any], above: Key) -> Iterator[tuple[Key, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*above, name))
+            if not value and (*above, name) in _BY_KEY:
+                yield (*above, name), value
+        else:
+            yield (*above, name), value
+
+
+def _option(key: Key) -> Any:
+    """The option that a key sets. Raise ValueError for one that there is not."""
+    if key in _BY_KEY:
+        return _BY_KEY[key]
+    match key:
+        case ("context" | "host", _, "mode"):
+            return MODE
+        case ("context" | "host", _, "challenge"):
+            return CHALLENGE
+        case _ if key in set(_known_keys()):
+            return MODE
+        case _:
+            told = ".".join(key)
+            near = difflib.get_close_matches(told, [".".join(one) for one in _known_keys()], 1)
+            also = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"there is no option {told!r}{also}")
+
+
+def _fault(text: str, place: str, key: Key, told: str) -> BadPolicy:
+    return BadPolicy(f"{place}:{line_of(text, key)}: {told}", _REPAIR.format(place))
+
+
+def _environment(environ: Mapping[str, str]) -> Iterator[Setting]:
+    for option in OPTIONS:
+        word = environ.get(option.variable, "") if option.variable else ""
+        if not word:
+            continue
+        try:
+            value = option.type.parse(word)
+        except ValueError as fault:
+            raise BadPolicy(
+                f"{option.variable}={fault}: nothing was removed", "set it to one, or unset it"
+            ) from None
+        yield Setting(tuple(option.key.split(".")), value, Origin(option.variable))
+    words = environ.get(HINTS_VARIABLE, "").replace(",", " ").split()
+    if words:
+        if {"off", "on"} & {*words}:
+            yield Setting((HINTS.key,), "off" not in words, Origin(HINTS_VARIABLE))
+        names = tuple(one for one in words if one not in {"off", "on"})
+        yield Setting((HINTS_OFF.key,), names, Origin(HINTS_VARIABLE))
+
+
+# what is beside the files
+
+
+def digest(text: str) -> str:
+    """What tells a file's content."""
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_trust(places: Places) -> dict[str, str]:
+    """The digest of each project's file that the person let loosen. One that can't be read lets
+    none."""
+    try:
+        found = json.loads((places.user / TRUST_FILE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def frozen(places: Places, now: datetime.datetime | None = None) -> Frozen | None:
+    """The freeze in force that lasts longest. Raise BadPolicy for a file that does not check."""
+    at = now or datetime.datetime.now(datetime.UTC)
+    found = [read_freeze(folder / FREEZE_FILE) for folder in (places.system, places.user)]
+    lasting = [one for one in found if one is not None and one.until > at]
+    return max(lasting, key=lambda one: one.until, default=None)
+
+
+def read_freeze(file: Path) -> Frozen | None:
+    """What a freeze's file says, over or not. Raise BadPolicy for one that does not check."""
+    text = _text(file)
+    if text is None:
+        return None
+    try:
+        told = json.loads(text)
+        until = datetime.datetime.fromisoformat(told["until"])
+        return Frozen(until.astimezone(datetime.UTC), str(told["why"]), str(told["by"]), str(file))
+    except (ValueError, KeyError, TypeError, OverflowError) as fault:
         raise BadPolicy(
-            f"{variable}={value!r} is no number of bytes: nothing was removed",
-            "set it to digits alone, or unset it",
-        )
-    return int(value)
+            f"{file} does not say until when: nothing was removed",
+            "see who froze it; a person can take it away: safedocker unfreeze",
+        ) from fault

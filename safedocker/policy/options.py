@@ -1,13 +1,35 @@
-"""The policy's options as a table, and the callers' marks. Data only; decide.py uses it."""
+"""The policy's options as a table: key, type, default, what is stricter, help. Data only; layers.py
+puts the values of several files together, decide.py uses them. What README, `policy` and the JSON
+Schema say of an option stands here."""
 
 from __future__ import annotations
 
+import datetime
 import enum
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Any, Generic, TypeVar
 
 from safedocker.loss.facts import Bytes
-from safedocker.loss.plan import Protect
+from safedocker.loss.plan import Kind, Protect
+from safedocker.policy.values import (
+    AGE,
+    COUNT,
+    PATTERNS,
+    SIZE,
+    SWITCH,
+    WORDS,
+    Choice,
+    Type,
+    anything,
+    is_less,
+    is_more,
+    is_subset,
+    is_superset,
+    nothing,
+)
+
+T = TypeVar("T")
 
 
 class Mode(enum.Enum):
@@ -16,6 +38,7 @@ class Mode(enum.Enum):
     ASK = "ask"  # a person is asked; where nobody can be, the command is refused
     BACKUP = "backup"  # back up and go on, without a question
     DENY = "deny"  # refuse
+    ALLOW = "allow"  # let it go; what can be made again from its definition is still recorded
 
 
 class BindMissing(enum.Enum):
@@ -25,6 +48,20 @@ class BindMissing(enum.Enum):
     CREATE = "create"  # it is made first, as whoever calls
     REFUSE = "refuse"
     ALLOW = "allow"  # Docker makes it
+
+
+class Format(enum.Enum):
+    """How a refusal and a fault are told to what is no person."""
+
+    TEXT = "text"
+    JSON = "json"  # one object on stderr; refusal.schema.json describes it
+
+
+class Challenge(enum.Enum):
+    """What must be typed before anything goes from an engine, with a backup or without."""
+
+    NONE = "none"
+    ENGINE = "engine"  # the engine's own name
 
 
 class Answer(enum.Enum):
@@ -71,39 +108,13 @@ class Caller:
 # what is larger is moved aside on the engine's own disk, where that can be done.
 ARCHIVE_UP_TO = Bytes(256_000_000)
 
-
-@dataclass(frozen=True)
-class Policy:
-    """The option values in force, and where each came from."""
-
-    mode: Mode
-    mode_source: str  # "SAFEDOCKER_MODE", "default"
-    protect: Protect = Protect.AUTO
-    archive_up_to: int = ARCHIVE_UP_TO
-    bind_missing: BindMissing = BindMissing.ASK
-
-
-# Above it what a container holds outside its volumes, logs, caches and temporary places, or in an
-# anonymous volume that --rm declared disposable, is worth a question.
-HEAVY = Bytes(50_000_000)
-
 # A dump keeps the command waiting: with `protect = auto` a running database is dumped where the
 # volume holds at most this much. Seen: 585 MB of PostgreSQL in 4 s on two cores.
 DUMP_UP_TO = ARCHIVE_UP_TO
 
-
-def dump_up_to(protect: Protect) -> int | None:
-    """The bytes of a volume up to which a database that runs with it is dumped; None: all."""
-    match protect:
-        case Protect.AUTO:
-            return DUMP_UP_TO
-        case Protect.DUMP:
-            return None
-        case Protect.MOVE | Protect.ARCHIVE:
-            return 0
-        case _:
-            return assert_never(protect)
-
+# Above it what a container holds outside its volumes, logs, caches and temporary places, or in an
+# anonymous volume that --rm declared disposable, is worth a question.
+HEAVY = Bytes(50_000_000)
 
 # Variables that say "nobody reads this terminal": set by the systems named, to any non-empty value.
 CI_VARIABLES = (
@@ -127,3 +138,258 @@ AGENT_VARIABLES = (
     "AGENT",
 )
 FALSE_WORDS = frozenset({"", "0", "false", "no", "off"})
+DEFAULT_LABELS = ("safedocker.disposable=true", "org.testcontainers=true")
+
+# The kinds of loss that a file can name, under `loss`; a host path has an option of its own.
+KINDS = {
+    Kind.NAMED_VOLUME: "named_volume",
+    Kind.ANONYMOUS_VOLUME: "anonymous_volume",
+    Kind.LAYER: "layer",
+    Kind.FILE: "file",
+    Kind.SECRET: "secret",
+    Kind.SWARM: "swarm",
+    Kind.CONFIG: "config",
+    Kind.CONTEXT: "context",
+    Kind.PLUGIN: "plugin",
+    Kind.SERVICE: "service",
+    Kind.IMAGE: "image",
+    Kind.BUILD_CACHE: "build_cache",
+}
+
+# For each value those that are stricter. `ask` and `backup` are not: a person who is asked may let
+# go without a backup, and a backup that nobody asked for takes a question away.
+STRICTER_MODES: Mapping[Mode, tuple[Mode, ...]] = {
+    Mode.ALLOW: (Mode.BACKUP, Mode.ASK, Mode.DENY),
+    Mode.BACKUP: (Mode.DENY,),
+    Mode.ASK: (Mode.DENY,),
+    Mode.DENY: (),
+}
+_STRICTER_BINDS: Mapping[BindMissing, tuple[BindMissing, ...]] = {
+    BindMissing.ALLOW: (BindMissing.CREATE, BindMissing.ASK, BindMissing.REFUSE),
+    BindMissing.CREATE: (BindMissing.REFUSE,),
+    BindMissing.ASK: (BindMissing.REFUSE,),
+    BindMissing.REFUSE: (),
+}
+
+
+@dataclass(frozen=True)
+class Option(Generic[T]):
+    """A row. `key` is its place in a file: "expire.older_than" stands in the table `expire`.
+
+    `stricter(new, old)`: may a lower layer put `new` where `old` is binding? `joined`: lists of
+    several files are put together; else the nearest file's value counts.
+    """
+
+    key: str
+    type: Type[T]
+    default: T
+    stricter: Callable[[T, T], bool]
+    help: str
+    variable: str = ""
+    joined: bool = False
+
+
+def _among(stricter: Mapping[T, tuple[T, ...]]) -> Callable[[T, T], bool]:
+    return lambda new, old: new in stricter[old]
+
+
+MODE = Option(
+    "mode",
+    Choice(Mode, "mode"),
+    Mode.ASK,
+    _among(STRICTER_MODES),
+    "what is done about what would go: `ask` a person and refuse where there is none, `backup` and "
+    "go on, `deny`, `allow`",
+    "SAFEDOCKER_MODE",
+)
+CHALLENGE = Option(
+    "challenge",
+    Choice(Challenge, "challenge"),
+    Challenge.NONE,
+    _among({Challenge.NONE: (Challenge.ENGINE,), Challenge.ENGINE: ()}),
+    "`engine`: nothing goes from that engine before its name was typed, with a backup or without",
+)
+PROTECT = Option(
+    "protect",
+    Choice(Protect, "way to protect"),
+    Protect.AUTO,
+    _among({one: (Protect.DUMP,) if one is Protect.AUTO else () for one in Protect}),
+    "how: `auto` copies what is small and moves the rest aside, `move`, `archive`; `dump` as auto, "
+    "with a dump of each running database, however large",
+    "SAFEDOCKER_PROTECT",
+)
+ARCHIVE_LINE = Option(
+    "archive_up_to",
+    SIZE,
+    int(ARCHIVE_UP_TO),
+    nothing,
+    "`auto` copies a volume of up to this size into the store; a larger one is moved aside",
+    "SAFEDOCKER_ARCHIVE_UP_TO",
+)
+DUMP_LINE = Option(
+    "dump_up_to",
+    SIZE,
+    int(DUMP_UP_TO),
+    is_more,
+    "`auto` dumps a running database whose volume holds up to this much, beside the copy",
+    "SAFEDOCKER_DUMP_UP_TO",
+)
+ASK_ABOVE = Option(
+    "ask_above",
+    SIZE,
+    int(HEAVY),
+    is_less,
+    "a container's own files, and volumes of containers started with --rm, weigh above this size",
+    "SAFEDOCKER_ASK_ABOVE",
+)
+BIND_MISSING = Option(
+    "bind_missing",
+    Choice(BindMissing, "answer to a missing path"),
+    BindMissing.ASK,
+    _among(_STRICTER_BINDS),
+    "a host path that Docker would make: `ask` a person and refuse where there is none, `create` "
+    "it first as you, `refuse`, `allow`",
+    "SAFEDOCKER_BIND_MISSING",
+)
+PROTECTED_VOLUMES = Option(
+    "protected.volumes",
+    PATTERNS,
+    (),
+    is_superset,
+    "volumes that no command may take, whoever calls, until they are off this list",
+    joined=True,
+)
+PROTECTED_PROJECTS = Option(
+    "protected.projects",
+    PATTERNS,
+    (),
+    is_superset,
+    "Compose projects whose volumes and containers no command may take",
+    joined=True,
+)
+PROTECTED_CONTEXTS = Option(
+    "protected.contexts",
+    PATTERNS,
+    (),
+    is_superset,
+    "docker contexts on whose engines nothing may go",
+    joined=True,
+)
+DISPOSABLE_VOLUMES = Option(
+    "disposable.volumes",
+    PATTERNS,
+    (),
+    is_subset,
+    "volumes that may go without a word",
+)
+DISPOSABLE_PROJECTS = Option(
+    "disposable.projects",
+    PATTERNS,
+    (),
+    is_subset,
+    "Compose projects whose volumes and containers may go without a word: `ci-*`",
+)
+DISPOSABLE_LABELS = Option(
+    "disposable.labels",
+    WORDS,
+    DEFAULT_LABELS,
+    is_subset,
+    "what has such a label, or belongs to a container that has, may go without a word",
+)
+ESCAPE = Option(
+    "escape",
+    SWITCH,
+    True,
+    is_less,
+    "whether `SAFEDOCKER=off docker ...` lets a person, CI or a script go past; never an agent",
+)
+FORMAT = Option(
+    "format",
+    Choice(Format, "format"),
+    Format.TEXT,
+    anything,
+    "how a refusal is told where nobody is asked: `text`, or `json` as one object on stderr",
+    "SAFEDOCKER_FORMAT",
+)
+HINTS = Option("hints", SWITCH, True, anything, "whether a person at a terminal gets hints")
+HINTS_OFF = Option(
+    "hints_off", WORDS, (), anything, "hints by name that are not given", joined=True
+)
+EXPIRE_OLDER = Option(
+    "expire.older_than",
+    AGE,
+    None,
+    is_more,
+    "`safedocker expire` without options: backups older than this go (`30d`)",
+)
+EXPIRE_KEEP = Option(
+    "expire.keep_last",
+    COUNT,
+    None,
+    is_more,
+    "`safedocker expire` without options: so many of the last stay",
+)
+EXPIRE_FREE = Option(
+    "expire.free",
+    SIZE,
+    None,
+    is_less,
+    "`safedocker expire` without options: the oldest go until so much room is free",
+)
+AGENTS = Option(
+    "agent_variables",
+    WORDS,
+    AGENT_VARIABLES,
+    is_superset,
+    "variables by which a coding agent is told, set to anything but 0, false, no and off",
+)
+CI = Option(
+    "ci_variables",
+    WORDS,
+    CI_VARIABLES,
+    is_superset,
+    "variables by which CI is told, set to anything but 0, false, no and off",
+)
+
+# Those that stand by themselves. `mode` and `challenge` can be said of a caller, a kind of loss, a
+# context and a host too: layers.py's.
+OPTIONS: tuple[Option[Any], ...] = (
+    MODE,
+    PROTECT,
+    ARCHIVE_LINE,
+    DUMP_LINE,
+    ASK_ABOVE,
+    BIND_MISSING,
+    PROTECTED_VOLUMES,
+    PROTECTED_PROJECTS,
+    PROTECTED_CONTEXTS,
+    DISPOSABLE_VOLUMES,
+    DISPOSABLE_PROJECTS,
+    DISPOSABLE_LABELS,
+    ESCAPE,
+    FORMAT,
+    HINTS,
+    HINTS_OFF,
+    EXPIRE_OLDER,
+    EXPIRE_KEEP,
+    EXPIRE_FREE,
+    AGENTS,
+    CI,
+)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Nothing goes until then. `until` is UTC; `by` a person's name on this machine."""
+
+    until: datetime.datetime
+    why: str
+    by: str
+    source: str  # the file that says so
+
+    @property
+    def told(self) -> str:
+        """ "frozen until 2026-11-26 18:00 UTC by anna: release"."""
+        return f"frozen until {self.until:%Y-%m-%d %H:%M} UTC by {self.by}" + (
+            f": {self.why}" if self.why else ""
+        )

@@ -7,13 +7,12 @@ from dataclasses import replace
 import pytest
 
 from safedocker.command.parse import parse
-from safedocker.errors import BadPolicy
 from safedocker.loss import forms
 from safedocker.loss.facts import Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Plan
-from safedocker.policy.decide import Action, caller, challenge, decide
-from safedocker.policy.load import load
-from safedocker.policy.options import Caller, CallerKind, Mode, Policy
+from safedocker.policy.decide import Action, challenge, decide
+from safedocker.policy.layers import simple
+from safedocker.policy.options import Caller, CallerKind, Mode
 
 PERSON = Caller(CallerKind.PERSON, "a terminal")
 SCRIPT = Caller(CallerKind.SCRIPT, "no terminal")
@@ -50,7 +49,7 @@ def a_plan(*losses, gaps=(), project=None):
 
 
 def under(mode):
-    return Policy(mode, "test")
+    return simple(mode, "test")
 
 
 @pytest.mark.parametrize(
@@ -86,23 +85,6 @@ def under(mode):
 )
 def test_decision(mode, who, losses, gaps, action):
     assert decide(a_plan(*losses, gaps=gaps), under(mode), who).action is action
-
-
-@pytest.mark.parametrize(
-    ("environ", "terminal", "kind"),
-    [
-        ({}, True, CallerKind.PERSON),
-        ({}, False, CallerKind.SCRIPT),
-        ({"CI": "true"}, True, CallerKind.CI),
-        ({"CI": "false"}, True, CallerKind.PERSON),
-        ({"CI": ""}, True, CallerKind.PERSON),
-        ({"CLAUDECODE": "1"}, True, CallerKind.AGENT),
-        ({"CLAUDECODE": "1", "CI": "1"}, False, CallerKind.AGENT),
-    ],
-    ids=str,
-)
-def test_an_agent_or_ci_on_a_terminal_is_no_person(environ, terminal, kind):
-    assert caller(environ, terminal).kind is kind
 
 
 # What is done about one loss: by a person, by a caller whom nobody can ask, in mode backup.
@@ -202,15 +184,3 @@ def test_challenge_names_what_goes():
     assert challenge(a_plan(a_loss("db"), a_loss("c"))) == "remove 2 volumes"
     assert challenge(a_plan(a_loss("db"), a_loss("c"), project="shop")) == "shop"
     assert challenge(a_plan(gaps=("x",)))
-
-
-def test_mode_comes_from_the_environment():
-    assert load({}).mode is Mode.ASK
-    assert load({"SAFEDOCKER_MODE": ""}).mode is Mode.ASK
-    assert load({"SAFEDOCKER_MODE": "deny"}).mode is Mode.DENY
-
-
-@pytest.mark.parametrize("value", ["DENY", "off", "0", "backup "])
-def test_a_value_that_is_no_mode_is_an_error(value):
-    with pytest.raises(BadPolicy, match="is no mode"):
-        load({"SAFEDOCKER_MODE": value})

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from safedocker.command.parse import parse
-from safedocker.edge import terminal, wording
+from safedocker.edge import terminal, wording, wording_refusal
 from safedocker.errors import SafedockerError
 from safedocker.loss import forms
 from safedocker.loss.facts import Bytes, EngineIdentity, Holds, Volume
@@ -295,25 +295,38 @@ def test_the_shown_start_of_an_anonymous_name_is_what_must_be_typed():
     assert wording.to_type("shop") == "shop"
 
 
+UNASKED = Caller(CallerKind.SCRIPT, "no terminal")
+NOBODY = Decision(Action.REFUSE, "data would be lost and nobody can be asked", "nobody-to-ask")
+
+
 def test_ways_on_name_the_backup_and_the_safer_command():
-    told = terminal.Terminal().ways_on(POSTGRES)
-    assert "SAFEDOCKER_MODE=backup docker compose down -v" in told
-    assert "to keep the volumes: docker compose down\n" in told
-    assert "terminal" in told
+    told = wording_refusal.ways_on(POSTGRES, NOBODY, UNASKED)
+    assert "to back up first and go on: SAFEDOCKER_MODE=backup docker compose down -v" in told
+    assert "to keep the volumes: docker compose down" in told
+    assert any("terminal" in line for line in told)
 
 
 def test_ways_on_offer_no_backup_for_what_is_not_known():
-    told = terminal.Terminal().ways_on(PLANS["gaps"])
+    told = "\n".join(wording_refusal.ways_on(PLANS["gaps"], NOBODY, UNASKED))
     assert "SAFEDOCKER_MODE=backup" not in told
     assert "no backup can protect" in told
 
 
-def test_ways_on_do_not_talk_a_person_out_of_a_freeze():
-    frozen = Decision(Action.REFUSE, "mode deny (SAFEDOCKER_MODE)", "mode-deny")
-    told = terminal.Terminal().ways_on(POSTGRES, frozen)
+def test_ways_on_do_not_talk_a_person_out_of_a_denial():
+    denied = Decision(Action.REFUSE, "mode deny (SAFEDOCKER_MODE)", "mode-deny")
+    told = "\n".join(wording_refusal.ways_on(POSTGRES, denied, UNASKED))
     assert "MODE=" not in told
     assert "to keep the volumes: docker compose down\n" in told
     assert "has to lift it" in told
+
+
+def test_an_agent_is_told_what_to_run_instead_and_what_to_ask():
+    agent = Caller(CallerKind.AGENT, "CLAUDECODE")
+    told = "\n".join(wording_refusal.ways_on(POSTGRES, NOBODY, agent))
+    assert "MODE=" not in told
+    assert "run instead, which keeps the volumes: docker compose down\n" in told
+    assert 'ask the person: "May I run `docker compose down -v`? It would delete: ' in told
+    assert "PostgreSQL" in told
 
 
 def test_a_fault_is_a_sentence_and_hints_below_it(capfd):

@@ -25,7 +25,8 @@ from safedocker.loss import forms
 from safedocker.loss.facts import EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Plan
 from safedocker.policy.decide import decide
-from safedocker.policy.options import Caller, CallerKind, Mode, Policy
+from safedocker.policy.layers import Policy
+from safedocker.policy.options import Caller, CallerKind
 
 def loss(name, kind):
     volume = Volume(name, "local", {}, {}, "")
@@ -50,7 +51,7 @@ for word in sys.stdin if sys.argv[1] == "stdin" else sys.argv[1:2]:
     name = word.strip()
     plan = Plan(command, forms.match(command), engine, losses[name],
                 gaps=gap if name == "gaps" else (), project="shop" if name == "known" else None)
-    decision = decide(plan, Policy(Mode.ASK, "default"), Caller(CallerKind.PERSON, "a terminal"))
+    decision = decide(plan, Policy(), Caller(CallerKind.PERSON, "a terminal"))
     try:
         with process.EndingSignals():
             print("answer:", terminal.ask(plan, decision).answer.name, flush=True)

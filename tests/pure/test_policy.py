@@ -1,0 +1,557 @@
+"""Files, variables and what comes of them together; and who calls."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import string
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from safedocker.errors import BadPolicy
+from safedocker.loss.facts import EngineIdentity, Holds
+from safedocker.loss.plan import Kind, Protect
+from safedocker.policy import decide, load
+from safedocker.policy.decide import Action
+from safedocker.policy.layers import Layer, Policy, Stratum, line_of
+from safedocker.policy.load import Places
+from safedocker.policy.options import (
+    ARCHIVE_LINE,
+    ASK_ABOVE,
+    BIND_MISSING,
+    CI,
+    EXPIRE_OLDER,
+    FORMAT,
+    HINTS,
+    HINTS_OFF,
+    KINDS,
+    MODE,
+    OPTIONS,
+    PROTECT,
+    PROTECTED_VOLUMES,
+    STRICTER_MODES,
+    BindMissing,
+    Caller,
+    CallerKind,
+    Format,
+    Mode,
+)
+from tests.pure.test_decide import PERSON, SCRIPT, a_loss, a_plan
+
+AGENT = Caller(CallerKind.AGENT, "CLAUDECODE")
+CALLERS = {
+    CallerKind.PERSON: PERSON,
+    CallerKind.SCRIPT: SCRIPT,
+    CallerKind.AGENT: AGENT,
+    CallerKind.CI: Caller(CallerKind.CI, "CI"),
+}
+PROD = EngineIdentity(
+    "tcp://10.0.0.5:2376", "--context prod", "db-prod-1", "ID", "26", (1, 45), True, "prod"
+)
+
+
+class Home:
+    """A machine's, a person's and a project's folder, each with what is written into it."""
+
+    def __init__(self, base: Path) -> None:
+        self.places = Places(base / "config", base / "work/app", base / "etc")
+        for folder in (self.places.user, self.places.start, self.places.system):
+            folder.mkdir(parents=True)
+
+    def system(self, text):
+        (self.places.system / "policy.toml").write_text(text)
+        return self
+
+    def user(self, text):
+        (self.places.user / "policy.toml").write_text(text)
+        return self
+
+    def project(self, text, *, trusted=False):
+        file = self.places.start / ".safedocker.toml"
+        file.write_text(text)
+        if trusted:
+            told = {str(file): load.digest(text)}
+            (self.places.user / "trusted.json").write_text(json.dumps(told))
+        return self
+
+    def policy(self, kind=CallerKind.PERSON, **environ):
+        return Policy(load.layers(environ, self.places), kind, load.frozen(self.places))
+
+
+@pytest.fixture
+def home(tmp_path):
+    return Home(tmp_path)
+
+
+def mode_of(policy, kind=Kind.NAMED_VOLUME, engine=None):
+    return policy.mode(kind, engine).value
+
+
+# What is in force
+
+
+def test_without_files_the_defaults_are_in_force(home):
+    policy = home.policy()
+    assert {option.key: policy[option] for option in OPTIONS} == {
+        option.key: option.default for option in OPTIONS
+    }
+    assert policy.of(PROTECT).place == "default"
+
+
+def test_the_nearest_wins_and_says_where_it_stands(home):
+    home.system('\nmode = "deny"\n').user('# mine\nmode = "ask"\n\nprotect = "move"\n')
+    policy = home.policy(SAFEDOCKER_MODE="backup")
+    assert (mode_of(policy), policy.mode().place) == (Mode.BACKUP, "SAFEDOCKER_MODE")
+    assert policy.of(PROTECT).place == f"{home.places.user}/policy.toml:4"
+    assert mode_of(home.policy()) is Mode.ASK
+
+
+def test_every_folder_above_has_a_say_the_nearest_last(home):
+    (home.places.start.parent / ".safedocker.toml").write_text('mode = "deny"\n')
+    home.project('protected.volumes = ["db"]\n')
+    policy = home.policy()
+    assert mode_of(policy) is Mode.DENY
+    assert policy[PROTECTED_VOLUMES] == ("db",)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_project_s_file_loosens_only_when_it_is_trusted_as_it_is(home, trusted):
+    home.project(
+        'mode = "backup"\nask_above = "1GB"\n[disposable]\nvolumes = ["*"]\n', trusted=trusted
+    )
+    policy = home.policy()
+    assert mode_of(policy) is (Mode.BACKUP if trusted else Mode.ASK)
+    assert policy[ASK_ABOVE] == (10**9 if trusted else ASK_ABOVE.default)
+    changed = '# a word more\nmode = "allow"\n'
+    (home.places.start / ".safedocker.toml").write_text(changed)
+    assert mode_of(home.policy()) is Mode.ASK
+
+
+def test_a_project_s_file_may_tighten(home):
+    home.project('mode = "deny"\nbind_missing = "refuse"\n[protected]\nprojects = ["shop"]\n')
+    policy = home.policy()
+    assert mode_of(policy) is Mode.DENY
+    assert policy[BIND_MISSING] is BindMissing.REFUSE
+
+
+def test_what_is_binding_is_only_tightened(home):
+    home.system('binding = ["mode", "protect"]\nmode = "ask"\nprotect = "archive"\n')
+    home.user('mode = "backup"\nprotect = "move"\narchive_up_to = "1GB"\n')
+    policy = home.policy(SAFEDOCKER_MODE="allow")
+    assert mode_of(policy) is Mode.ASK
+    assert policy[PROTECT] is Protect.ARCHIVE
+    assert policy[ARCHIVE_LINE] == 10**9
+    assert mode_of(home.policy(SAFEDOCKER_MODE="deny")) is Mode.DENY
+
+
+def test_a_mode_is_said_of_a_caller_a_kind_or_both(home):
+    home.user(
+        """
+        mode = "ask"
+        [loss]
+        image = "deny"
+        [caller.ci]
+        mode = "backup"
+        loss.layer = "allow"
+        """
+    )
+    person, ci = home.policy(), home.policy(CallerKind.CI)
+    assert mode_of(person) is Mode.ASK
+    assert person.mode(Kind.IMAGE).named
+    assert mode_of(person, Kind.IMAGE) is Mode.DENY
+    assert mode_of(ci) is Mode.BACKUP
+    assert mode_of(ci, Kind.LAYER) is Mode.ALLOW
+    assert mode_of(ci, Kind.IMAGE) is Mode.DENY, "of two that fit alike the stricter counts"
+
+
+def test_a_context_s_word_holds_against_a_mode_that_is_said_of_all(home):
+    home.user('[context."prod*"]\nmode = "deny"\n[host."tcp://10.*"]\nchallenge = "engine"\n')
+    policy = home.policy(SAFEDOCKER_MODE="backup")
+    assert mode_of(policy) is Mode.BACKUP
+    assert mode_of(policy, engine=PROD) is Mode.DENY
+    assert mode_of(policy, engine=replace(PROD, context="dev")) is Mode.BACKUP
+    assert policy.challenge(PROD).value.value == "engine"
+    assert policy.challenge(replace(PROD, host="unix:///x")).value.value == "none"
+
+
+def test_a_nearer_and_stricter_mode_holds_against_a_context_s(home):
+    home.user('[context.prod]\nmode = "allow"\n')
+    assert mode_of(home.policy(), engine=PROD) is Mode.ALLOW
+    assert mode_of(home.policy(SAFEDOCKER_MODE="deny"), engine=PROD) is Mode.DENY
+
+
+def test_an_agent_s_environment_only_tightens(home):
+    loose = {"SAFEDOCKER_MODE": "allow", "SAFEDOCKER_BIND_MISSING": "allow"}
+    policy = home.policy(CallerKind.AGENT, **loose, SAFEDOCKER_ASK_ABOVE="1TB")
+    assert mode_of(policy) is Mode.ASK
+    assert policy[BIND_MISSING] is BindMissing.ASK
+    assert policy[ASK_ABOVE] == ASK_ABOVE.default
+    assert mode_of(home.policy(CallerKind.AGENT, SAFEDOCKER_MODE="backup")) is Mode.ASK
+    assert mode_of(home.policy(CallerKind.AGENT, SAFEDOCKER_MODE="deny")) is Mode.DENY
+    assert home.policy(CallerKind.AGENT, SAFEDOCKER_FORMAT="json")[FORMAT] is Format.JSON
+    home.user('[caller.agent]\nmode = "backup"\n')
+    assert mode_of(home.policy(CallerKind.AGENT)) is Mode.BACKUP
+
+
+def test_variables_of_hints_are_a_switch_or_names(home):
+    assert home.policy(SAFEDOCKER_HINTS="off")[HINTS] is False
+    named = home.policy(SAFEDOCKER_HINTS="owner, no-volume")
+    assert (named[HINTS], named[HINTS_OFF]) == (True, ("owner", "no-volume"))
+
+
+def test_values_are_read_in_people_s_units(home):
+    home.user('ask_above = "1.5 GB"\narchive_up_to = 7\n[expire]\nolder_than = "8w"\n')
+    policy = home.policy()
+    assert (policy[ASK_ABOVE], policy[ARCHIVE_LINE]) == (1_500_000_000, 7)
+    assert policy[EXPIRE_OLDER] == datetime.timedelta(weeks=8)
+
+
+# Files that do not check
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told"),
+    [
+        ("mode = 'sometimes'", 1, "no mode: one of ask, backup, deny, allow"),
+        ("\n\nmoed = 'ask'\n", 3, "did you mean mode?"),
+        ("[loss]\n# x\npicture = 'ask'\n", 3, "no option 'loss.picture'"),
+        ("[caller.boss]\nmode = 'ask'\n", 2, "no option 'caller.boss.mode'"),
+        ("[context.prod]\n\n\nmode = 'x'\n", 4, "no mode"),
+        ("ask_above = '-1'\n", 1, "no size"),
+        ("ask_above = true\n", 1, "no size"),
+        ("escape = 'yes'\n", 1, "neither true nor false"),
+        ("[protected]\nvolumes = [\n 'a',\n 1\n]\n", 2, "no list"),
+        ("mode = 'ask'\nmode = 'ask'\n", 2, ""),
+        ("mode =\n", 1, ""),
+        ("binding = true\n", 1, "alone"),
+        ("mode = {}\n", 1, "no mode"),
+        ("[mode]\nx = 1\n", 2, "no option 'mode.x'"),
+    ],
+)
+def test_a_file_that_does_not_check_names_the_line(home, text, line, told):
+    home.user(text)
+    with pytest.raises(BadPolicy, match=rf"policy\.toml:{line}: ") as fault:
+        home.policy()
+    assert told in fault.value.message
+    assert "safedocker policy check" in fault.value.hint
+
+
+@pytest.mark.parametrize(
+    ("binding", "told"), [('["mod"]', "no 'mod'"), ('"mode"', "true, or a list"), ("[1]", "a list")]
+)
+def test_what_can_t_be_bound(home, binding, told):
+    home.system(f"binding = {binding}\n")
+    with pytest.raises(BadPolicy, match=r"policy\.toml:1: ") as fault:
+        home.policy()
+    assert told in fault.value.message
+
+
+@pytest.mark.parametrize("value", ["DENY", "off", "0", "backup "])
+def test_a_variable_that_is_no_mode_is_an_error(home, value):
+    with pytest.raises(BadPolicy, match="is no mode"):
+        home.policy(SAFEDOCKER_MODE=value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_that_can_t_be_read_is_an_error(home):  # pragma: no cover - CI is root
+    home.user("")
+    (home.places.user / "policy.toml").chmod(0)
+    with pytest.raises(BadPolicy, match="can't be read"):
+        home.policy()
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(home):
+    (home.places.user / "policy.toml").mkdir()
+    with pytest.raises(BadPolicy, match="can't be read"):
+        home.policy()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"until": 1}', '{"until":"x","why":"","by":""}'])
+def test_a_freeze_that_says_no_time_is_an_error(home, text):
+    (home.places.user / "freeze.json").write_text(text)
+    with pytest.raises(BadPolicy, match="until when"):
+        home.policy()
+
+
+# Who calls
+
+
+@pytest.mark.parametrize(
+    ("environ", "terminal", "kind"),
+    [
+        ({}, True, CallerKind.PERSON),
+        ({}, False, CallerKind.SCRIPT),
+        ({"CI": "true"}, True, CallerKind.CI),
+        ({"CI": "false"}, True, CallerKind.PERSON),
+        ({"CI": ""}, True, CallerKind.PERSON),
+        ({"CLAUDECODE": "1"}, True, CallerKind.AGENT),
+        ({"CLAUDECODE": "1", "CI": "1"}, False, CallerKind.AGENT),
+    ],
+    ids=str,
+)
+def test_an_agent_or_ci_on_a_terminal_is_no_person(environ, terminal, kind):
+    assert load.caller(environ, Policy(), terminal=terminal).kind is kind
+
+
+def test_the_marks_of_callers_are_data(home):
+    home.user('agent_variables = ["ROBOT"]\n')
+    policy = home.policy()
+    assert load.caller({"ROBOT": "1"}, policy, terminal=True).kind is CallerKind.AGENT
+    assert load.caller({"CLAUDECODE": "1"}, policy, terminal=True).kind is CallerKind.PERSON
+    assert policy[CI] == CI.default
+
+
+# What is decided
+
+
+def decided(policy, *losses, who=PERSON, engine=None, project=None, **more):
+    plan = replace(a_plan(*losses, project=project), engine=engine, **more)
+    return decide.decide(plan, replace(policy, caller=who.kind), who)
+
+
+def test_what_is_protected_is_refused_whoever_calls(home):
+    home.user('mode = "allow"\n[protected]\nvolumes = ["pg*"]\nprojects = ["shop"]\n')
+    policy = home.policy()
+    for who in CALLERS.values():
+        done = decided(policy, a_loss("pgdata"), who=who)
+        assert (done.action, done.rule) == (Action.REFUSE, "protected")
+        assert "`pg*` in " in done.because
+        assert "policy.toml:3" in done.because
+        assert decided(policy, a_loss("x"), who=who).action is Action.PASS
+        assert decided(policy, a_loss("x"), who=who, project="shop").rule == "protected"
+    assert decided(policy, a_loss("pg", Holds.EMPTY, size=0)).action is Action.REFUSE
+    light = a_loss("shop-web", kind=Kind.LAYER)
+    assert decided(policy, light, project="shop").action is Action.PASS, "as compose up makes anew"
+
+
+def test_a_protected_context_lets_nothing_go(home):
+    home.user('[protected]\ncontexts = ["prod"]\n')
+    policy = home.policy(SAFEDOCKER_MODE="allow")
+    assert decided(policy, a_loss(), engine=PROD).rule == "protected"
+    assert decided(policy, engine=PROD, gaps=("x",)).rule == "protected"
+    assert decided(policy, a_loss(), engine=replace(PROD, context="dev")).action is Action.PASS
+
+
+def test_what_is_disposable_goes_without_a_word(home):
+    home.user('[disposable]\nvolumes = ["tmp-*"]\nprojects = ["ci-*"]\n')
+    policy = home.policy()
+    for who in CALLERS.values():
+        assert decided(policy, a_loss("tmp-1"), who=who).rule == "disposable"
+        assert decided(policy, a_loss("x"), who=who, project="ci-7").action is Action.PASS
+    assert decided(policy, a_loss("x", kind=Kind.SECRET), project="ci-7").action is Action.ASK
+    assert decided(policy, a_loss("tmp-1"), a_loss("x")).action is Action.ASK
+    home.user('[disposable]\nvolumes = ["tmp-*"]\n[protected]\nvolumes = ["tmp-1"]\n')
+    assert decided(home.policy(), a_loss("tmp-1")).rule == "protected"
+
+
+@pytest.mark.parametrize("label", ["safedocker.disposable", "org.testcontainers"])
+def test_labels_declare_disposable(home, label):
+    loss = a_loss(labels={label: "true"})
+    assert decided(home.policy(), loss, who=SCRIPT).rule == "disposable"
+    assert decided(home.policy(), a_loss(labels={label: "no"}), who=SCRIPT).action is Action.REFUSE
+    home.user("disposable.labels = []\n")
+    assert decided(home.policy(), loss, who=SCRIPT).action is Action.REFUSE
+
+
+def test_what_is_frozen_goes_for_nobody(home):
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+    told = {"until": until.isoformat(), "why": "release", "by": "anna"}
+    (home.places.system / "freeze.json").write_text(json.dumps(told))
+    home.user('mode = "allow"\n[disposable]\nvolumes = ["*"]\n')
+    policy = home.policy()
+    for who in CALLERS.values():
+        done = decided(policy, a_loss(), who=who)
+        assert (done.action, done.rule) == (Action.REFUSE, "frozen")
+        assert "by anna: release" in done.because
+        assert decided(policy, gaps=("x",), who=who).rule == "frozen"
+    assert decided(policy, a_loss(kind=Kind.IMAGE)).action is Action.PASS
+    told["until"] = "2020-01-01T00:00:00+00:00"
+    (home.places.system / "freeze.json").write_text(json.dumps(told))
+    assert home.policy().frozen is None
+
+
+def test_a_kind_that_is_named_counts_even_where_it_would_not(home):
+    home.user('[loss]\nimage = "ask"\nlayer = "deny"\nbuild_cache = "allow"\n')
+    policy = home.policy()
+    assert decided(policy, a_loss(kind=Kind.IMAGE)).action is Action.ASK
+    assert decided(policy, a_loss(kind=Kind.IMAGE), who=SCRIPT).rule == "nobody-to-ask"
+    assert decided(policy, a_loss(kind=Kind.LAYER)).rule == "mode-deny"
+    assert decided(policy, a_loss(kind=Kind.BUILD_CACHE)).action is Action.PASS
+
+
+def test_the_engine_s_name_is_typed_before_anything_goes(home):
+    home.user('mode = "backup"\n[context.prod]\nchallenge = "engine"\n')
+    policy = home.policy()
+    asked = decided(policy, a_loss(), engine=PROD)
+    assert (asked.action, asked.confirm) == (Action.ASK, "db-prod-1")
+    refused = decided(policy, a_loss(), engine=PROD, who=SCRIPT)
+    assert (refused.action, refused.rule) == (Action.REFUSE, "type-the-engine")
+    assert decided(policy, a_loss(), who=SCRIPT).action is Action.BACK_UP
+    assert decided(policy, a_loss(kind=Kind.IMAGE), engine=PROD).action is Action.PASS
+
+
+# Properties
+
+_NAMES = st.sampled_from(["db", "tmp-1", "*", "d*"])
+_MODES = st.sampled_from([one.value for one in Mode])
+
+
+@st.composite
+def files(draw, *, binding=False):
+    """The text of a file that checks."""
+    lines = [f'mode = "{draw(_MODES)}"'] if draw(st.booleans()) else []
+    if draw(st.booleans()):
+        lines.append(f'bind_missing = "{draw(st.sampled_from([b.value for b in BindMissing]))}"')
+    if draw(st.booleans()):
+        lines.append(f"ask_above = {draw(st.sampled_from([0, 10**6, 10**12]))}")
+    if binding:
+        keys = ["mode", "caller", "loss", "context", "ask_above", "bind_missing", "protected"]
+        bound = draw(st.one_of(st.just(True), st.lists(st.sampled_from(keys))))
+        lines.insert(0, f"binding = {json.dumps(bound)}")
+    tables = ["[protected]", "[disposable]"]
+    for table in draw(st.lists(st.sampled_from(tables), unique=True)):
+        lines += [table, f"volumes = {json.dumps(draw(st.lists(_NAMES)))}"]
+        if draw(st.booleans()):
+            lines.append(f"projects = {json.dumps(draw(st.lists(_NAMES)))}")
+    if draw(st.booleans()):
+        lines.append("[loss]")
+        for name in draw(st.lists(st.sampled_from(sorted(KINDS.values())), unique=True)):
+            lines.append(f'{name} = "{draw(_MODES)}"')
+    for kind in draw(st.lists(st.sampled_from([k.value for k in CallerKind]), unique=True)):
+        lines += [f"[caller.{kind}]", f'mode = "{draw(_MODES)}"']
+    if draw(st.booleans()):
+        lines += ['[context."pro*"]', f'mode = "{draw(_MODES)}"']
+    return "\n".join(lines) + "\n"
+
+
+ENVIRONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "SAFEDOCKER_MODE": _MODES,
+        "SAFEDOCKER_ASK_ABOVE": st.sampled_from(["0", "1TB"]),
+        "SAFEDOCKER_BIND_MISSING": st.sampled_from(["allow", "refuse", "create", "ask"]),
+        "SAFEDOCKER_PROTECT": st.sampled_from(["move", "archive"]),
+    },
+)
+LOSSES = [
+    a_loss("db"),
+    a_loss("tmp-1", kind=Kind.ANONYMOUS_VOLUME),
+    a_loss("big", kind=Kind.LAYER, size=10**8),
+    a_loss("small", kind=Kind.LAYER),
+    a_loss("key", kind=Kind.SECRET),
+    a_loss("img", kind=Kind.IMAGE),
+    a_loss("/x", kind=Kind.BIND_SOURCE),
+    a_loss("rm", disposable=True, size=10**8),
+    a_loss("void", Holds.EMPTY, size=0),
+]
+# Asked a person may let go; a backup that nobody asked for is no question. Neither is the looser.
+LOOSER = {
+    Action.PASS: set(),
+    Action.RECORD: {Action.PASS},
+    Action.BACK_UP: {Action.PASS, Action.RECORD},
+    Action.ASK: {Action.PASS, Action.RECORD},
+    Action.REFUSE: set(Action) - {Action.REFUSE},
+}
+
+
+@given(
+    files(binding=True),
+    files(),
+    files(),
+    st.booleans(),
+    ENVIRONS,
+    st.sampled_from(list(CALLERS.values())),
+    st.sampled_from([None, PROD]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
+def test_no_nearer_layer_loosens_what_is_binding(
+    system, user, project, trusted, environ, who, engine
+):
+    machine = load.read(system, "/etc/safedocker/policy.toml", Stratum.SYSTEM)
+    nearer = [
+        load.read(user, "user", Stratum.USER),
+        load.read(project, "project", Stratum.PROJECT, loosens=trusted),
+    ]
+    variables = tuple(load._environment(environ))
+    nearer.append(Layer(Stratum.ENVIRONMENT, "environment", variables))
+    alone = Policy((machine,), who.kind)
+    all_of_them = Policy((machine, *nearer), who.kind)
+    for loss in LOSSES:
+        plan = replace(a_plan(loss, project="d"), engine=engine)
+        if alone.mode(loss.kind, engine).bound:
+            before = decide.decide(plan, alone, who).action
+            after = decide.decide(plan, all_of_them, who).action
+            assert after not in LOOSER[before], (loss.name, before, after)
+    for option in OPTIONS:
+        old, new = alone.of(option), all_of_them.of(option)
+        if old.bound:
+            assert new.value == old.value or option.stricter(new.value, old.value), option.key
+
+
+@given(files(), files(), ENVIRONS, st.sampled_from(list(CALLERS.values())))
+@settings(max_examples=100)
+def test_a_project_that_is_not_trusted_loosens_nothing(user, project, environ, who):
+    mine = load.read(user, "user", Stratum.USER)
+    theirs = load.read(project, "project", Stratum.PROJECT, loosens=False)
+    without, with_it = Policy((mine,), who.kind), Policy((mine, theirs), who.kind)
+    for loss in LOSSES:
+        plan = replace(a_plan(loss, project="d"), engine=PROD)
+        before = decide.decide(plan, without, who).action
+        after = decide.decide(plan, with_it, who).action
+        assert after not in LOOSER[before], (loss.name, before, after)
+
+
+def read(text, stratum):
+    """The layer, or the fault, which names a line."""
+    try:
+        return load.read(text, "file", stratum)
+    except BadPolicy as fault:
+        assert re.match(r"file:\d+: ", fault.message)  # noqa: PT017
+        return fault
+
+
+@given(st.one_of(st.text(max_size=200), st.binary(max_size=200).map(lambda b: b.decode("latin-1"))))
+@settings(max_examples=100)
+def test_any_text_is_a_layer_or_a_fault_with_its_line(text):
+    for stratum in (Stratum.SYSTEM, Stratum.USER, Stratum.PROJECT):
+        assert isinstance(read(text, stratum), Layer | BadPolicy)
+
+
+_KEYS = st.sampled_from([o.key for o in OPTIONS] + ["context.a.mode", "loss.image", "x", "caller"])
+_VALUES = st.sampled_from(
+    ['"ask"', "1", "true", '["a"]', "[[1]]", "{}", "nan", "1979-05-27", '"""\nx"""', "-1", "1e400"]
+)
+
+
+@given(st.lists(st.tuples(_KEYS, _VALUES), max_size=6), st.sampled_from(["\n", "\r\n", "\n# c\n"]))
+@settings(max_examples=100)
+def test_any_value_of_any_key_is_a_layer_or_a_fault_with_its_line(pairs, end):
+    text = "".join(f"{key} = {value}{end}" for key, value in pairs)
+    layer = read(text, Stratum.USER)
+    for one in layer.settings if isinstance(layer, Layer) else ():
+        line = text.split("\n")[int(one.origin.place.rpartition(":")[2]) - 1]
+        assert one.key[-1] in line
+
+
+@given(st.sampled_from(list(Mode)), st.sampled_from(list(Mode)), st.sampled_from(list(Mode)))
+def test_stricter_is_an_order(one, two, three):
+    assert not MODE.stricter(one, one)
+    assert not (MODE.stricter(one, two) and MODE.stricter(two, one))
+    if MODE.stricter(one, two) and MODE.stricter(two, three):
+        assert MODE.stricter(one, three)
+    assert set(STRICTER_MODES) == set(Mode)
+
+
+def test_a_line_is_found_by_parsing():
+    text = 'a = """\nmode = "x"\n"""\n[t]\n  "mode" = [\n 1,\n]\n'
+    assert line_of(text, ("t", "mode")) == 5
+    assert line_of(text, ("a",)) == 1
+    long = "\n".join(f"k{n} = 1" for n in range(1000)) + '\nmode = "ask"\n'
+    assert line_of(long, ("mode",)) == 1001
+    assert set(string.digits) & set(str(line_of(long, ("nowhere",))))
