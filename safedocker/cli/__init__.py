@@ -21,6 +21,8 @@ from safedocker.cli import (
     drill,
     exchange,
     expire,
+    freeze,
+    policy,
     rescue,
     storage,
     undo,
@@ -114,6 +116,7 @@ for command in (
     *(volumes.backup, volumes.restore, volumes.clone, volumes.rename),
     *(exchange.export, exchange.import_),
     *(storage.storage, rescue.rescue),
+    *(policy.policy, freeze.freeze, freeze.unfreeze),
     aside.aside,
     after.after_the_command,
 ):

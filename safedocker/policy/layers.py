@@ -102,6 +102,7 @@ class Layer:
     place: str  # the file, or "environment"
     settings: tuple[Setting, ...]
     loosens: bool = True
+    text: str = field(default="", repr=False)  # of the file
 
     def find(self, key: Key) -> Setting | None:
         """The setting of this key."""

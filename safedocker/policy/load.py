@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safedocker.errors import BadPolicy
+from safedocker.errors import BadPolicy, SafedockerError
 from safedocker.policy.layers import Key, Layer, Origin, Policy, Setting, Stratum, line_of
 from safedocker.policy.options import (
     AGENTS,
@@ -107,6 +107,15 @@ def project_files(start: Path) -> Iterator[Path]:
         yield one / PROJECT_FILE
 
 
+def read_file(file: Path, stratum: Stratum) -> Layer:
+    """One file as a layer. Raise BadPolicy where it does not check, SafedockerError where there is
+    none."""
+    text = _text(file)
+    if text is None:
+        raise SafedockerError(f"there is no {file}")
+    return read(text, str(file), stratum)
+
+
 def _text(file: Path) -> str | None:
     """What is in a file; None where there is none. Raise BadPolicy where it can't be read."""
     try:
@@ -151,7 +160,7 @@ def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> La
             raise _fault(text, place, key, str(fault)) from fault
         bind = any(key[: len(one)] == one for one in bound)
         settings.append(Setting(key, checked, Origin(place, key, text), bind))
-    return Layer(stratum, place, tuple(settings), loosens)
+    return Layer(stratum, place, tuple(settings), loosens, text)
 
 
 def _bound(binding: object, text: str, place: str, stratum: Stratum) -> list[Key]:
@@ -248,6 +257,41 @@ def read_trust(places: Places) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def write_trust(places: Places, file: Path, told: str | None) -> bool:
+    """Remember, or with None forget, that a project's file may loosen as it is. Say whether that
+    changed anything."""
+    trusted = read_trust(places)
+    before = trusted.pop(str(file), None)
+    if told is not None:
+        trusted[str(file)] = told
+    if before == told:
+        return False
+    _write(places.user / TRUST_FILE, json.dumps(trusted, indent=1, sort_keys=True) + "\n", 0o600)
+    return True
+
+
+def write_freeze(file: Path, made: Frozen) -> None:
+    """Put a freeze into force."""
+    told = {"until": made.until.isoformat(), "why": made.why, "by": made.by}
+    _write(file, json.dumps(told) + "\n", 0o644)
+
+
+def _write(file: Path, text: str, mode: int) -> None:
+    """Beside its place, synced, renamed into it. Raise SafedockerError where that can't be done."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            os.write(descriptor, text.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        beside.replace(file)
+    except OSError as fault:
+        raise SafedockerError(f"{file} can't be written: {fault.strerror}") from fault
 
 
 def frozen(places: Places, now: datetime.datetime | None = None) -> Frozen | None:

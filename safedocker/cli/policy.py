@@ -1,0 +1,234 @@
+"""safedocker policy: what is in force and where it stands; a file checked, trusted, tried out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from safedocker import inforce
+from safedocker.cli.opened import note
+from safedocker.edge import process, terminal, wording
+from safedocker.errors import BadPolicy, Refused, SafedockerError
+from safedocker.policy import load, schema
+from safedocker.policy.layers import Layer, Policy, Setting, Stratum
+from safedocker.policy.options import (
+    CHALLENGE,
+    KINDS,
+    MODE,
+    OPTIONS,
+    Caller,
+    CallerKind,
+    Option,
+)
+
+VERSION = 1  # of the JSON
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+@click.group(invoke_without_command=True, short_help="Show the policy in force, and its files.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.pass_context
+def policy(context: click.Context, as_json: bool) -> None:
+    """Show each value in force here, with the file and the line that it stands on.
+
+    Nearer files win: /etc/safedocker/policy.toml, then policy.toml of ~/.config/safedocker, then
+    .safedocker.toml of each folder from the root to this one, then SAFEDOCKER_ variables. What the
+    machine's file binds can only be tightened; so can everything by a project's file that is not
+    trusted, and by the variables of an agent.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    found, who = inforce.in_force(can_ask=terminal.Terminal().can_ask)
+    if as_json:
+        terminal.say(json.dumps(_as_json(found, who), indent=1))
+    else:
+        _show(found, who)
+
+
+def _show(found: Policy, who: Caller) -> None:
+    terminal.say(f"for you: {who.kind.value} ({who.mark})")
+    for layer in found.layers:
+        terminal.say(f"read: {layer.place}{_standing(layer)}")
+    if found.frozen:
+        terminal.say(f"{found.frozen.told} ({found.frozen.source})")
+    terminal.say("")
+    rows = [(key, value, _from(place, bound)) for key, value, place, bound in _values(found)]
+    terminal.table(("OPTION", "VALUE", "FROM"), rows)
+    if any(one.key[0] in {"caller", "loss"} for layer in found.layers for one in layer.settings):
+        terminal.say("")
+        callers = [Policy(found.layers, kind) for kind in CallerKind]
+        modes = [(kind.value, *(one.mode(kind).value.value for one in callers)) for kind in KINDS]
+        terminal.table(("MODE", *(kind.value for kind in CallerKind)), modes)
+    for told in _of_engines(found):
+        terminal.say(told)
+    for setting, why in _without_effect(found):
+        told = f"{'.'.join(setting.key)} in {setting.origin.place}"
+        terminal.say(f"not in force: {told}: {why}")
+
+
+def _standing(layer: Layer) -> str:
+    if layer.stratum is not Stratum.PROJECT:
+        return ""
+    return ", trusted" if layer.loosens else ", not trusted: it only tightens"
+
+
+def _from(place: str, bound: bool) -> str:
+    return f"{place}, binding" if bound else place
+
+
+def _values(found: Policy) -> Iterator[tuple[str, str, str, bool]]:
+    for option in OPTIONS:
+        if option is MODE:
+            mode = found.mode()
+            yield option.key, MODE.type.show(mode.value), mode.place, mode.bound
+        else:
+            at = found.of(option)
+            yield option.key, option.type.show(at.value), at.place, at.bound
+
+
+def _of_engines(found: Policy) -> Iterator[str]:
+    for layer in found.layers:
+        for one in layer.settings:
+            if one.key[0] in {"context", "host"}:
+                option: Option[Any] = MODE if one.key[2] == "mode" else CHALLENGE
+                shown = option.type.show(one.value)
+                yield f"{one.key[0]} {one.key[1]}: {one.key[2]} = {shown} ({one.origin.place})"
+
+
+def _without_effect(found: Policy) -> Iterator[tuple[Setting, str]]:
+    """What a layer says that is not in force because it may not loosen."""
+    for number, layer in enumerate(found.layers):
+        before = Policy(found.layers[:number], found.caller)
+        after = Policy(found.layers[: number + 1], found.caller)
+        for one in layer.settings:
+            option = next((o for o in OPTIONS if o is not MODE and _key(o) == one.key), None)
+            if option is not None and not option.joined:
+                at = after.of(option)
+                ignored = at.value != one.value
+            elif one.key == ("mode",):
+                at = after.mode()
+                ignored = at.value is not one.value and at.depth <= number
+            else:
+                continue
+            if ignored:
+                bound = before.mode().bound if option is None else before.of(option).bound
+                yield one, "what is binding is only tightened" if bound else _untrusted(layer)
+
+
+def _untrusted(layer: Layer) -> str:
+    if layer.stratum is Stratum.PROJECT:
+        return f"the file is not trusted: safedocker policy trust {layer.place}"
+    return "an agent's variables only tighten"
+
+
+def _key(option: Option[Any]) -> tuple[str, ...]:
+    return tuple(option.key.split("."))
+
+
+def _as_json(found: Policy, who: Caller) -> dict[str, object]:
+    return {
+        "policy": VERSION,
+        "caller": {"kind": who.kind.value, "mark": who.mark},
+        "files": [
+            {"file": one.place, "layer": one.stratum.value, "loosens": one.loosens}
+            for one in found.layers
+        ],
+        "frozen": found.frozen
+        and {
+            "until": found.frozen.until.isoformat(),
+            "why": found.frozen.why,
+            "by": found.frozen.by,
+            "file": found.frozen.source,
+        },
+        "options": [
+            {"key": key, "value": value, "from": place, "binding": bound}
+            for key, value, place, bound in _values(found)
+        ],
+        "modes": {
+            kind.value: {
+                name: {"mode": at.value.value, "from": at.place, "binding": at.bound}
+                for loss, name in KINDS.items()
+                for at in (Policy(found.layers, kind).mode(loss),)
+            }
+            for kind in CallerKind
+        },
+        "engines": [
+            {"key": list(one.key), "value": one.value.value, "from": one.origin.place}
+            for layer in found.layers
+            for one in layer.settings
+            if one.key[0] in {"context", "host"}
+        ],
+    }
+
+
+@policy.command(short_help="Check a file.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--system", is_flag=True, help="As the machine's file, which may bind.")
+def check(file: Path, system: bool) -> None:
+    """Check a file without putting it into force. Ends with 78, and the line, where it does not.
+
+    A file below /etc/safedocker is checked as the machine's.
+    """
+    machine = system or load.SYSTEM in file.absolute().parents
+    layer = load.read_file(file, Stratum.SYSTEM if machine else Stratum.USER)
+    told = wording.count(len(layer.settings), "value")
+    terminal.say(f"{file} checks: {told}")
+
+
+@policy.command(name="schema", short_help="Print the JSON Schema of a file.")
+def schema_() -> None:
+    """Print the JSON Schema of a file, for editors."""
+    terminal.say(json.dumps(schema.schema(), indent=1))
+
+
+@policy.command(short_help="Let a project's file loosen.")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), required=False)
+@click.option("--off", is_flag=True, help="Take it back.")
+def trust(file: Path | None, off: bool) -> None:
+    """Let a project's .safedocker.toml loosen, as it is now: the nearest one, or FILE.
+
+    Shows it, and wants a person to say so. Once the file changes it only tightens, until it is
+    trusted again.
+    """
+    places = inforce.places()
+    found = Path(os.path.abspath(file)) if file else _nearest(places)
+    screen = terminal.Terminal()
+    who = inforce.caller(can_ask=screen.can_ask)
+    if off:
+        if load.write_trust(places, found, None):
+            note((), "policy-trust", who, f"no longer trusted: {found}")
+            terminal.say(f"{found} only tightens from now on")
+            return
+        raise SafedockerError(f"{found} was not trusted")
+    if found.name != load.PROJECT_FILE:
+        raise SafedockerError(f"{found} is no project's file: those are named {load.PROJECT_FILE}")
+    layer = load.read_file(found, Stratum.PROJECT)
+    text = layer.text
+    if _CONTROL.search(text):
+        raise BadPolicy(f"{found} holds characters that a terminal does not show", "take them out")
+    terminal.say(f"{found}:\n\n{text.rstrip()}\n")
+    if not who.can_be_asked:
+        note((), "policy-trust", who, f"refused: {found}")
+        raise Refused(
+            f"refused: nobody can be asked ({who.kind.value}: {who.mark}). Nothing was trusted",
+            "a person does that, at a terminal",
+        )
+    if not screen.confirm("trust", f"let {found} loosen, as it stands above,"):
+        raise Refused("cancelled: nothing was trusted")
+    load.write_trust(places, found, load.digest(text))
+    note((), "policy-trust", who, f"trusted: {found}")
+    terminal.say(f"{found} is trusted as it is")
+
+
+def _nearest(places: load.Places) -> Path:
+    found = [file for file in load.project_files(places.start) if file.is_file()]
+    if not found:
+        where = process.working_directory()
+        raise SafedockerError(f"there is no {load.PROJECT_FILE} in {where} or above")
+    return found[-1]
