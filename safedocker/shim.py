@@ -339,7 +339,7 @@ def act(plan: Plan, decision: Decision, room: Room) -> Backup | None:
             except Refused:
                 if plan.losses:
                     raise
-            room.terminal.hint(plan)
+            room.terminal.passed(plan, decision)
             return None
         case Action.RECORD:
             return _back_up(plan, decision, room)

@@ -112,8 +112,11 @@ class Terminal:
         for way in wording_refusal.ways_on(plan, decision, who):
             print(f"  {way}", file=sys.stderr)
 
-    def hint(self, plan: Plan) -> None:
-        """Say in one line what a command leaves behind; only at a terminal."""
+    def passed(self, plan: Plan, decision: Decision) -> None:
+        """Say in one line what goes because a policy lets it; and, only at a terminal, what a
+        command leaves behind."""
+        if decision.rule == "mode-allow":
+            self.note(f"{wording.headline(plan)}: allowed by {decision.because}")
         if self.can_ask and (told := wording.hint(plan)):
             self.note(told)
 

@@ -276,8 +276,18 @@ def tail(plan: Plan) -> list[tuple[str, str]]:
     lines += [("not known:", clean(gap)) for gap in plan.gaps]
     lines += [("in doubt:", clean(dispute)) for dispute in plan.disputes]
     if plan.safer:
-        lines.append(("safer:", f"`{clean(plan.safer)}` keeps the volumes"))
+        told = f"`{clean(plan.safer)}` keeps the volumes"
+        if restart := restarting(plan.command):
+            told += f", `{clean(restart)}` the containers too"
+        lines.append(("safer:", told))
     return lines
+
+
+def restarting(command: Command) -> str:
+    """The command that only restarts what a `compose down` takes away; "" for another."""
+    if command.path != ("compose", "down"):
+        return ""
+    return shlex.join((command.program, *command.prefix, "restart", *command.operands))
 
 
 def _aside(kind: Kind, found: Sequence[Loss]) -> str:

@@ -272,9 +272,18 @@ def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
     action = max(actions, key=_STRICTNESS.index)
     because, told = _reason(action, plan, who, verdicts, gap)
     asked = challenge(plan, verdicts) if action is Action.ASK else ""
-    first = policy.challenge(plan.engine).value is Challenge.ENGINE and action is Action.ASK
-    confirm = plan.engine.name or plan.engine.host if first and plan.engine else ""
+    confirm = _to_confirm(plan.engine, policy) if action is Action.ASK else ""
     return Decision(action, because, told.value, asked, confirm, verdicts)
+
+
+def _to_confirm(engine: EngineIdentity | None, policy: Policy) -> str:
+    """What a person types before anything goes from this engine: its name where the policy wants
+    that, and on another machine unless a file says that it does not."""
+    if engine is None:
+        return ""
+    said = policy.challenge(engine)
+    typed = said.value is Challenge.ENGINE or (engine.remote and said.depth == 0)
+    return engine.name or engine.host if typed else ""
 
 
 # What a form can take that nobody could find out.

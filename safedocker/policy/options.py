@@ -207,7 +207,8 @@ CHALLENGE = Option(
     Choice(Challenge, "challenge"),
     Challenge.NONE,
     _among({Challenge.NONE: (Challenge.ENGINE,), Challenge.ENGINE: ()}),
-    "`engine`: nothing goes from that engine before its name was typed, with a backup or without",
+    "`engine`: nothing goes from that engine before its name was typed, with a backup or without; "
+    "`none`: not even from one on another machine, where a person types it otherwise",
 )
 PROTECT = Option(
     "protect",

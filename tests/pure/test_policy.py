@@ -396,6 +396,16 @@ def test_the_engine_s_name_is_typed_before_anything_goes(home):
     assert decided(policy, a_loss(kind=Kind.IMAGE), engine=PROD).action is Action.PASS
 
 
+def test_s16_on_another_machine_a_person_types_the_engine_s_name(home):
+    done = decided(home.policy(), a_loss(), engine=PROD)
+    assert (done.action, done.confirm) == (Action.ASK, "db-prod-1")
+    assert decided(home.policy(), a_loss(), engine=replace(PROD, remote=False)).confirm == ""
+    done = decided(home.policy(SAFEDOCKER_MODE="backup"), a_loss(), engine=PROD, who=SCRIPT)
+    assert done.action is Action.BACK_UP, "nobody types there"
+    home.user('[context.prod]\nchallenge = "none"\n')
+    assert decided(home.policy(), a_loss(), engine=PROD).confirm == ""
+
+
 # Properties
 
 _NAMES = st.sampled_from(["db", "tmp-1", "*", "d*"])

@@ -50,8 +50,10 @@ def test_shims_from_the_wheel_run(site, tmp_path):
         assert (done.returncode, done.stdout, done.stderr) == (0, f"real {' '.join(words)}\n", "")
 
 
-def test_wheel_holds_the_package_with_its_schema_and_no_test(site):
+def test_wheel_holds_the_package_with_its_schemas_and_no_test(site):
     names = {path.name for path in site.iterdir()}
     assert "safedocker" in names
-    assert (site / "safedocker/explain.schema.json").exists()
+    schemas = {path.name for path in ROOT.glob("safedocker/*.schema.json")}
+    assert {"explain.schema.json", "policy.schema.json", "refusal.schema.json"} <= schemas
+    assert {path.name for path in site.glob("safedocker/*.schema.json")} == schemas
     assert "tests" not in names

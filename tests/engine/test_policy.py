@@ -1,0 +1,436 @@
+"""Who calls, under which policy, and what becomes of it: README's table, cell by cell, for real.
+And the policy's files, the freeze and SAFEDOCKER=off as people use them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+from jsonschema import Draft202012Validator
+
+from tests.engine.conftest import ROOT, Screen, Shell
+
+pytestmark = pytest.mark.engine
+
+ONE = pytest.mark.parametrize("engine", ["26"], indirect=True)
+REFUSAL = Draft202012Validator(json.loads((ROOT / "safedocker/refusal.schema.json").read_text()))
+
+COMPOSE = """
+services: {web: {image: busybox, volumes: ["data:/data"]}}
+volumes: {data: {name: data}}
+"""
+OF_APP = "--label com.docker.compose.project=app --label com.docker.compose.volume=data"
+
+
+def filled(shell: Shell, name: str = "data", labels: str = "") -> Path:
+    """A volume that holds data."""
+    shell.out(f"docker volume create {labels} {name}")
+    place = shell.place(name)
+    (place / "rows").write_text("seven\n")
+    return place
+
+
+def policy(shell: Shell, text: str) -> Path:
+    """The person's own file."""
+    file = shell.home / ".config/safedocker/policy.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+# README's table: a row a caller, a column a policy.
+
+HEAD = "| who calls |"
+
+
+def table() -> tuple[list[str], dict[str, list[str]]]:
+    """The columns, and for each caller what is in them."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith(HEAD))
+    rows = []
+    for line in lines[at:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    head, _rule, *body = rows
+    return head[2:], {row[0]: row[2:] for row in body}
+
+
+def alone(shell: Shell, line: str, **environ: Any) -> subprocess.CompletedProcess[str] | Screen:
+    return shell.run(line, **environ)
+
+
+def at_a_terminal(shell: Shell, line: str, **environ: Any) -> Screen:
+    return shell.terminal(line, **environ)
+
+
+def xargs(shell: Shell, line: str, **environ: Any) -> Screen:
+    *words, last = line.split()
+    return shell.terminal(f"echo {last} | xargs {' '.join(words)}", **environ)
+
+
+def make(shell: Shell, line: str, **environ: Any) -> Screen:
+    (shell.home / "Makefile").write_text(f"clean:\n\t{line}\n")
+    return shell.terminal("make clean", **environ)
+
+
+def cron(shell: Shell, line: str, **environ: Any) -> subprocess.CompletedProcess[str]:
+    """As cron starts a job: a shell of its own, hardly any environment, and no terminal."""
+    kept = ("HOME", "PATH", "DOCKER_HOST")
+    few = {name: shell.environ[name] for name in kept if name in shell.environ}
+    return subprocess.run(
+        ["/bin/sh", "-c", line],
+        env={**few, **environ, "SHELL": "/bin/sh", "LOGNAME": "root"},
+        cwd=shell.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        start_new_session=True,
+        check=False,
+        timeout=120,
+    )
+
+
+CI: dict[str, Any] = {"CI": "true"}
+AGENT: dict[str, Any] = {"CLAUDECODE": "1"}
+CALLERS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
+    "a person at a terminal": (at_a_terminal, {}),
+    "`xargs`, at a terminal": (xargs, {}),
+    "`make`, at a terminal": (make, {}),
+    "a script, cron, `ssh host docker ...`": (cron, {}),
+    "CI": (alone, CI),
+    "CI with a terminal": (at_a_terminal, CI),
+    "an agent": (alone, AGENT),
+    "an agent with a terminal": (at_a_terminal, AGENT),
+}
+COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no policy": ("", {}),
+    '`mode = "backup"`': ('mode = "backup"\n', {}),
+    '`mode = "deny"`': ('mode = "deny"\n', {}),
+    '`mode = "allow"`': ('mode = "allow"\n', {}),
+    "`SAFEDOCKER_MODE=backup`": ("", {"SAFEDOCKER_MODE": "backup"}),
+    "`SAFEDOCKER=off`": ("", {"SAFEDOCKER": "off"}),
+}
+APP = "docker compose -p app -f compose.yml"
+FORMS = {
+    "volume rm": "docker volume rm data",
+    "volume prune": "docker volume prune --force --all",
+    "compose down": f"{APP} down -v",
+}
+
+
+def test_the_table_has_every_caller_and_every_policy():
+    columns, rows = table()
+    assert columns == list(COLUMNS)
+    assert list(rows) == list(CALLERS)
+
+
+def came_of_it(shell: Shell, ran: object) -> str:
+    """What a command did, in the table's words."""
+    if isinstance(ran, Screen):
+        if ran.child.expect(["What now", pexpect.EOF]) == 0:
+            ran.wait("Cancel").type("\x03").ended()
+            assert "data" in shell.volumes()
+            return "asked"
+        told, code = f"{ran.child.before}", ran.ended()
+    else:
+        assert isinstance(ran, subprocess.CompletedProcess)
+        told, code = ran.stderr, ran.returncode
+    if "data" in shell.volumes():
+        assert code in {77, 123, 2}, told  # xargs and make tell of a failure in their own way
+        assert "refused (" in told
+        return "refused"
+    assert code == 0, told
+    return "backed up" if shell.backups() else "goes"
+
+
+@ONE
+@pytest.mark.parametrize("caller", CALLERS)
+def test_what_becomes_of_each_caller_under_each_policy(shell, caller):
+    (shell.home / "compose.yml").write_text(COMPOSE)
+    columns, rows = table()
+    launch, marks = CALLERS[caller]
+    for column, expected in zip(columns, rows[caller], strict=True):
+        text, environ = COLUMNS[column]
+        policy(shell, text)
+        every = column == "no policy" and launch is not xargs
+        for form in FORMS if every else ("volume rm",):
+            if "data" not in shell.volumes():
+                filled(shell, labels=OF_APP)
+            if form == "compose down":
+                shell.out(f"{APP} create")
+            found = came_of_it(shell, launch(shell, FORMS[form], **marks, **environ))
+            assert found == expected, (column, form)
+            shutil.rmtree(shell.store, ignore_errors=True)
+            if form == "compose down":
+                shell.out(f"{APP} rm --force")
+
+
+# Refusals, and to whom they speak
+
+
+@ONE
+def test_ci_reads_the_code_first_then_the_facts_then_the_ways_on(shell):
+    filled(shell)
+    done = shell.run("docker volume rm data", **CI)
+    assert done.returncode == 77
+    assert done.stdout == ""
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("safedocker: refused (nobody-to-ask): data would be lost")
+    told = "\n".join(rest)
+    assert told.index("Would delete 1 volume") < told.index("SAFEDOCKER_MODE=backup docker")
+    assert '[disposable] volumes = ["data"]' in told
+
+
+@ONE
+def test_ci_reads_one_json_object(shell):
+    filled(shell)
+    for line, code in (
+        ("docker volume rm data", "nobody-to-ask"),
+        ("docker -H unix:///nonexistent.sock volume rm data", "no-engine"),
+    ):
+        done = shell.run(line, SAFEDOCKER_FORMAT="json", **CI)
+        told = json.loads(done.stderr)
+        REFUSAL.validate(told)
+        assert told["code"] == code
+        assert told["exit_code"] == done.returncode
+    told = json.loads(shell.run("docker volume rm data", SAFEDOCKER_FORMAT="json").stderr)
+    (loss,) = told["refusal"]["plan"]["losses"]
+    assert (loss["name"], loss["size"], loss["verdict"]["stake"]) == ("data", 6, "data")
+    assert any("SAFEDOCKER_MODE=backup" in way for way in told["ways_on"])
+    assert shell.volumes() == {"data"}
+
+
+@ONE
+def test_s1_an_agent_is_told_what_to_run_instead_and_what_to_ask(shell):
+    (shell.home / "docker-compose.yml").write_text(COMPOSE)
+    filled(shell, labels=OF_APP)
+    for screen in (False, True):
+        line = "docker compose -p app down -v"
+        if screen:
+            shown = shell.terminal(line, **AGENT)
+            assert shown.ended() == 77
+            told = shown.text.replace("\r", "")
+        else:
+            done = shell.run(line, **AGENT)
+            assert done.returncode == 77
+            told = done.stderr
+        assert "What now" not in told
+        assert "run instead, which keeps the volumes: docker compose -p app down\n" in told
+        assert 'ask the person: "May I run `docker compose -p app down -v`?' in told
+        assert "the named volume data (6 B)" in told
+    assert shell.audit()[-1]["caller_mark"] == "CLAUDECODE"
+    assert shell.volumes() == {"data"}
+
+
+@ONE
+@pytest.mark.parametrize(
+    "bypass",
+    [
+        {"SAFEDOCKER_MODE": "allow"},
+        {"SAFEDOCKER_MODE": "backup"},
+        {"SAFEDOCKER": "off"},
+        {"SAFEDOCKER_ASK_ABOVE": "1TB"},
+    ],
+    ids=str,
+)
+def test_an_agent_gets_past_by_no_variable(shell, bypass):
+    filled(shell)
+    done = shell.run("docker volume rm data", **AGENT, **bypass)
+    assert done.returncode == 77
+    assert shell.volumes() == {"data"}
+
+
+@ONE
+def test_off_goes_past_for_a_person_in_one_line_and_is_written_down(shell):
+    filled(shell)
+    done = shell.run("docker volume rm data", check=True, SAFEDOCKER="off")
+    assert done.stdout == "data\n"
+    assert done.stderr == "safedocker: SAFEDOCKER=off: nobody looks at what goes\n"
+    last = shell.audit()[-1]
+    assert (last["rule"], last["argv"]) == ("off", ["docker", "volume", "rm", "data"])
+    assert shell.run("docker ps -q", check=True, SAFEDOCKER="off").stderr == ""
+
+
+@ONE
+def test_a_file_may_forbid_off(shell):
+    filled(shell)
+    policy(shell, "escape = false\n")
+    done = shell.run("docker volume rm data", SAFEDOCKER="off")
+    assert done.returncode == 77
+    assert "counts for nothing here: the policy forbids it" in done.stderr
+    assert "policy.toml:1" in done.stderr
+
+
+# Files
+
+
+@ONE
+def test_a_broken_file_stops_what_is_dangerous_and_nothing_else(shell):
+    filled(shell)
+    policy(shell, '\nmode = "sometimes"\n')
+    done = shell.run("docker volume rm data")
+    assert done.returncode == 78
+    assert "policy.toml:2: 'sometimes' is no mode" in done.stderr
+    assert shell.run("docker volume ls -q", check=True).stdout == "data\n"
+    assert shell.run("docker run --rm busybox true").returncode == 0
+    assert shell.volumes() == {"data"}
+
+
+@ONE
+def test_an_image_goes_only_where_the_policy_lets_it(shell):
+    shell.out(
+        "docker create --name one busybox && docker commit one mine:1 && docker tag busybox b:1"
+    )
+    policy(shell, '[loss]\nimage = "deny"\n')
+    done = shell.run("docker rmi mine:1")
+    assert done.returncode == 77
+    assert "refused (mode-deny)" in done.stderr
+    shell.run("docker rmi b:1", check=True)  # a name alone goes
+    policy(shell, "")
+    assert "Untagged: mine:1" in shell.run("docker rmi mine:1", check=True).stdout
+
+
+@ONE
+def test_s16_a_context_denies_and_another_wants_the_engine_s_name(shell):
+    filled(shell)
+    for name in ("prod", "stage"):
+        shell.out(f"docker context create {name} --docker host=unix://{shell.engine.socket}")
+    del shell.environ["DOCKER_HOST"]
+    policy(shell, '[context.prod]\nmode = "deny"\n[context.stage]\nchallenge = "engine"\n')
+    for how in ("docker --context prod", "DOCKER_CONTEXT=prod docker"):
+        done = shell.run(f"{how} volume rm data", SAFEDOCKER_MODE="backup")
+        assert done.returncode == 77
+        assert "refused (mode-deny)" in done.stderr
+    done = shell.run("docker -c stage volume rm data", SAFEDOCKER_MODE="backup")
+    assert "refused (type-the-engine)" in done.stderr
+    name = shell.out(f"docker -H unix://{shell.engine.socket} info -f '{{{{.Name}}}}'")
+    screen = shell.terminal("docker -c stage volume rm data").asked().type("\r")
+    screen.wait(f"type {name} ").type("wrong\r").wait("That is not").type("\r")
+    assert screen.ended() == 77
+    assert shell.volumes() == {"data"}
+    screen = shell.terminal("docker -c stage volume rm data").asked().type("\r")
+    assert screen.wait(f"type {name} ").type(f"{name}\r").ended() == 0
+    assert len(shell.backups()) == 1
+    shell.run("docker context rm -f prod stage", real=True)
+
+
+@ONE
+def test_a_project_s_file_loosens_once_a_person_trusts_it_and_until_it_changes(shell):
+    project = shell.home / "app"
+    project.mkdir()
+    (project / ".safedocker.toml").write_text('[disposable]\nvolumes = ["data"]\n')
+    line = "docker volume rm data"
+    filled(shell)
+    assert shell.run(line, cwd=project).returncode == 77
+    assert shell.run("safedocker policy trust", cwd=project).returncode == 77
+    screen = shell.terminal("safedocker policy trust", cwd=project)
+    screen.wait('volumes = \\["data"\\]', "type trust ").type("trust\r")
+    assert screen.ended() == 0
+    assert shell.run(line, check=True, cwd=project).stdout == "data\n"
+    filled(shell)
+    with (project / ".safedocker.toml").open("a") as file:
+        file.write("# a word more\n")
+    assert shell.run(line, cwd=project).returncode == 77
+
+
+@ONE
+def test_the_policy_shows_where_each_value_stands(shell):
+    policy(shell, '# mine\nmode = "deny"\n[caller.ci]\nmode = "backup"\n')
+    told = shell.run("safedocker policy", check=True, SAFEDOCKER_BIND_MISSING="create").stdout
+    lines = {line.split()[0]: line for line in told.splitlines() if line.split()}
+    assert "policy.toml:2" in lines["mode"]
+    assert lines["bind_missing"].rstrip().endswith("SAFEDOCKER_BIND_MISSING")
+    assert lines["protect"].rstrip().endswith("default")
+    answer = json.loads(shell.run("safedocker policy --json", check=True, **CI).stdout)
+    assert answer["modes"]["ci"]["named_volume"]["mode"] == "backup"
+    assert answer["caller"]["kind"] == "ci"
+    assert shell.run("safedocker policy check .config/safedocker/policy.toml").returncode == 0
+
+
+# Freezing
+
+
+@ONE
+def test_s15_a_freeze_stops_everybody_until_it_ends(shell):
+    filled(shell)
+    shell.run("safedocker freeze --for 2h 'the release'", check=True)
+    policy(shell, 'mode = "allow"\n')
+    for environ in ({}, {"SAFEDOCKER": "off"}, AGENT, {"SAFEDOCKER_MODE": "backup"}):
+        done = shell.run("docker volume rm data", **environ)
+        assert done.returncode == 77
+        assert "refused (frozen): frozen until " in done.stderr
+        assert "the release" in done.stderr
+    assert shell.run("safedocker freeze --for 1h").returncode == 1, "it would end sooner"
+    for environ in ({}, AGENT, CI):
+        assert shell.run("safedocker unfreeze", **environ).returncode == 77
+    screen = shell.terminal("safedocker unfreeze").wait("type unfreeze ").type("\r")
+    assert screen.ended() == 77
+    assert shell.run("docker volume rm data").returncode == 77
+    screen = shell.terminal("safedocker unfreeze").wait("type unfreeze ").type("unfreeze\r")
+    assert screen.ended() == 0
+    shell.run("docker volume rm data", check=True)
+
+
+# The machine's file, in a mount namespace of its own: nothing of this machine is written to
+
+
+@pytest.fixture
+def machine(shell: Shell, tmp_path: Path) -> Iterator[Callable[[str], Shell]]:
+    """Lets commands see a machine's policy of this text."""
+    etc = tmp_path / "etc"
+    shutil.copytree("/etc", etc, symlinks=True, ignore_dangling_symlinks=True)
+    (etc / "safedocker").mkdir(exist_ok=True)
+    before = shell.environ["PATH"]
+
+    def write(text: str) -> Shell:
+        (etc / "safedocker/policy.toml").write_text(text)
+        return shell
+
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    for program in ("docker", "safedocker"):
+        real = shutil.which(program, path=before)
+        script = inside / program
+        script.write_text(
+            f"#!/bin/sh\nPATH={before}; export PATH\n"
+            f'exec unshare --mount sh -c \'mount --bind {etc} /etc && exec {real} "$@"\' sh "$@"\n'
+        )
+        script.chmod(0o755)
+    shell.environ["PATH"] = f"{inside}:{before}"
+    yield write
+    shell.environ["PATH"] = before
+
+
+@ONE
+def test_what_the_machine_binds_holds_against_the_person_and_the_environment(machine):
+    shell = machine('binding = ["mode"]\nmode = "ask"\n')
+    filled(shell)
+    policy(shell, 'mode = "allow"\n[disposable]\nvolumes = ["*"]\n')
+    for environ in ({}, {"SAFEDOCKER_MODE": "backup"}, {"SAFEDOCKER": "off"}):
+        done = shell.run("docker volume rm data", **environ)
+        assert done.returncode == 77, environ
+        assert "refused (nobody-to-ask)" in done.stderr
+    told = shell.run("safedocker policy", check=True).stdout
+    assert "/etc/safedocker/policy.toml:2, binding" in told
+    assert "what is binding is only tightened" in told
+    machine('mode = "backup"\n')
+    policy(shell, "")
+    shell.run("docker volume rm data", check=True)
+    assert len(shell.backups()) == 1
+
+
+@ONE
+def test_a_machine_s_broken_file_stops_what_is_dangerous(machine):
+    shell = machine("mode = \n")
+    filled(shell)
+    done = shell.run("docker volume rm data", SAFEDOCKER="off")
+    assert done.returncode == 78
+    assert "/etc/safedocker/policy.toml:1" in done.stderr
+    assert shell.volumes() == {"data"}
