@@ -183,7 +183,13 @@ def _remove(store: FolderStore, going: Mapping[str, Backup | None], form: str, *
     """Ask, write it down, and delete. None is a backup that can't be read."""
     names = tuple(going)
     screen = terminal.Terminal()
-    who = inforce.caller(can_ask=screen.can_ask)
+    policy, who = inforce.in_force(can_ask=screen.can_ask)
+    if policy.frozen is not None:
+        note(names, form, who, "refused")
+        raise Refused(
+            f"refused: {policy.frozen.told}. Nothing was deleted",
+            "to end it sooner: a person types `safedocker unfreeze`",
+        )
     _ask(names, form, who, screen, yes=yes)
     note(names, form, who, "deleted")
     left = 0

@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
+import safedocker
 from safedocker import inforce
 from safedocker.cli.opened import note
 from safedocker.edge import process, terminal, wording
 from safedocker.errors import BadPolicy, Refused, SafedockerError
-from safedocker.policy import load, schema
+from safedocker.policy import load, schema, trial
 from safedocker.policy.layers import Layer, Policy, Setting, Stratum
 from safedocker.policy.options import (
     CHALLENGE,
@@ -28,6 +29,7 @@ from safedocker.policy.options import (
 )
 
 VERSION = 1  # of the JSON
+_CORPUS = Path(safedocker.__file__).with_name("corpus.json")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -232,3 +234,50 @@ def _nearest(places: load.Places) -> Path:
         where = process.working_directory()
         raise SafedockerError(f"there is no {load.PROJECT_FILE} in {where} or above")
     return found[-1]
+
+
+@policy.command(short_help="Try a file out: which verdicts it changes.")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--system", is_flag=True, help="In the place of the machine's file.")
+@click.option("--project", is_flag=True, help="In the place of a project's file that is trusted.")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def test(file: Path, system: bool, project: bool, as_json: bool) -> None:
+    """Show which verdicts would be others with FILE in the place of your own file.
+
+    The commands are those of safedocker's own corpus: what each would take was recorded on real
+    engines, its names are the corpus's. What your file says of names of your own shows in
+    `safedocker explain`.
+    """
+    if system and project:
+        raise click.UsageError("--system or --project, not both")
+    stratum = Stratum.SYSTEM if system else Stratum.PROJECT if project else Stratum.USER
+    new = load.read_file(file, stratum)
+    here = load.layers(os.environ, inforce.places())
+    order = list(Stratum)
+    kept = [one for one in here if one.stratum is not stratum]
+    at = sum(order.index(one.stratum) < order.index(stratum) for one in kept)
+    tried = (*kept[:at], new, *kept[at:])
+    corpus = tuple(trial.cases(json.loads(_CORPUS.read_text(encoding="utf-8"))))
+    before, after = (
+        [Policy(tuple(layers), who.kind) for who in trial.CALLERS] for layers in (here, tried)
+    )
+    changed = list(trial.changes(corpus, before, after))
+    if as_json:
+        terminal.say(json.dumps([_change(one) for one in changed], indent=1))
+        return
+    if changed:
+        head = ("COMMAND", "CALLER", "NOW", "WITH IT", "BECAUSE")
+        terminal.table(head, [tuple(map(str, _change(one).values())) for one in changed])
+        terminal.say("")
+    every = len(corpus) * len(trial.CALLERS)
+    terminal.say(f"{wording.count(len(changed), 'verdict')} of {every} would be another")
+
+
+def _change(one: trial.Change) -> dict[str, str]:
+    return {
+        "command": one.case.line,
+        "caller": one.who.kind.value,
+        "now": one.before.action.value,
+        "with_it": one.after.action.value,
+        "because": one.after.because,
+    }

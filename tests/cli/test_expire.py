@@ -89,6 +89,23 @@ def test_a_rule_takes_the_oldest(place, five, words, gone):
     assert ("less than" in done.stdout) == ("900000TB" in words)
 
 
+def test_the_policy_s_rule_counts_where_none_is_said(place, five):
+    assert place.call("expire", "--yes").returncode == 2
+    folder = place.home / ".config/safedocker"
+    folder.mkdir(parents=True)
+    (folder / "policy.toml").write_text('[expire]\nolder_than = "35d"\nkeep_last = 1\n')
+    assert place.call("expire", "--yes").returncode == 0
+    assert left(place) == [one.id for one in five[2:]]
+
+
+def test_nothing_is_deleted_during_a_freeze(place, five):
+    assert place.call("freeze", "--for", "1h", "release").returncode == 0
+    done = place.call("expire", "--keep-last", "1", "--yes")
+    assert done.returncode == 77
+    assert "frozen until" in done.stderr
+    assert left(place) == [one.id for one in five]
+
+
 def test_what_is_kept_or_half_undone_or_elsewhere_stays(place, five):
     assert place.call("keep", five[0].id).returncode == 0
     place.store.write_restores(five[1].id, [Restore("ENGINE", "v40", done=False)])

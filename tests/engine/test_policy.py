@@ -272,7 +272,7 @@ def test_a_file_may_forbid_off(shell):
 
 
 @ONE
-def test_a_broken_file_stops_what_is_dangerous_and_nothing_else(shell):
+def test_s25_a_broken_file_stops_what_is_dangerous_and_nothing_else(shell):
     filled(shell)
     policy(shell, '\nmode = "sometimes"\n')
     done = shell.run("docker volume rm data")
@@ -281,6 +281,47 @@ def test_a_broken_file_stops_what_is_dangerous_and_nothing_else(shell):
     assert shell.run("docker volume ls -q", check=True).stdout == "data\n"
     assert shell.run("docker run --rm busybox true").returncode == 0
     assert shell.volumes() == {"data"}
+
+
+@ONE
+def test_s25_what_an_engine_can_t_say_is_read_by_the_same_grammar_and_counts_as_the_worst(shell):
+    gone = "docker -H unix:///nonexistent.sock"
+    for words, code in (
+        ("volume rm -f data", 69),
+        ("volume remove data", 69),
+        ("container rm -fv c", 69),
+        ("compose -p app down --volumes", 69),
+        ("system prune -af --volumes", 69),
+        ("volume ls", 1),  # docker's own
+        ("rmi x", 1),
+    ):
+        done = shell.run(f"{gone} {words}", SAFEDOCKER_MODE="backup")
+        assert done.returncode == code, words
+        assert ("nothing was removed" in done.stderr.lower()) is (code == 69)
+
+
+@ONE
+def test_s21_what_a_policy_lets_go_is_said_in_one_line(shell):
+    filled(shell)
+    policy(shell, '[caller.script]\nmode = "allow"\n')
+    done = shell.run("docker volume rm data", check=True)
+    assert done.stdout == "data\n"
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("safedocker: Would delete 1 volume, 6 B: allowed by mode allow (")
+    assert line.endswith("policy.toml:2)")
+    assert shell.audit()[-1]["rule"] == "mode-allow"
+
+
+@ONE
+def test_s6_the_question_of_a_down_names_the_safer_verbs_first(shell):
+    (shell.home / "docker-compose.yml").write_text(COMPOSE)
+    shell.out("docker compose -p app create")
+    (shell.place("data") / "rows").write_text("seven\n")
+    screen = shell.terminal("docker compose -p app down -v").asked()
+    before, _, _choices = screen.text.partition("What now")
+    assert "`docker compose -p app down` keeps the volumes" in before
+    assert "`docker compose -p app restart` the containers too" in before
+    assert screen.type("\x03").ended() == 130
 
 
 @ONE
