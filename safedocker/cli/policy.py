@@ -266,7 +266,7 @@ def test(file: Path, system: bool, project: bool, as_json: bool) -> None:
         terminal.say(json.dumps([_change(one) for one in changed], indent=1))
         return
     if changed:
-        head = ("COMMAND", "CALLER", "NOW", "WITH IT", "BECAUSE")
+        head = ("COMMAND", "STATE", "CALLER", "NOW", "WITH IT", "BECAUSE")
         terminal.table(head, [tuple(map(str, _change(one).values())) for one in changed])
         terminal.say("")
     every = len(corpus) * len(trial.CALLERS)
@@ -276,6 +276,7 @@ def test(file: Path, system: bool, project: bool, as_json: bool) -> None:
 def _change(one: trial.Change) -> dict[str, str]:
     return {
         "command": one.case.line,
+        "state": one.case.state,
         "caller": one.who.kind.value,
         "now": one.before.action.value,
         "with_it": one.after.action.value,

@@ -31,6 +31,7 @@ class Case:
     """A command line, what it would take, and how many further spellings take the same."""
 
     line: str
+    state: str  # of tests/corpus/states.toml: what stood there
     plan: Plan
     spellings: int
 
@@ -63,7 +64,7 @@ def cases(told: Sequence[Mapping[str, Any]]) -> Iterator[Case]:
             disputes=tuple(one["disputes"]),
             project=one["project"],
         )
-        yield Case(one["line"], plan, one["spellings"])
+        yield Case(one["line"], one["state"], plan, one["spellings"])
 
 
 def _loss(told: Mapping[str, Any]) -> Loss:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from safedocker.errors import BadPolicy
 from safedocker.loss.facts import EngineIdentity, Holds
 from safedocker.loss.plan import Kind, Protect
-from safedocker.policy import decide, load
+from safedocker.policy import decide, load, trial
 from safedocker.policy.decide import Action
 from safedocker.policy.layers import Layer, Policy, Stratum, line_of
 from safedocker.policy.load import Places
@@ -404,6 +404,22 @@ def test_s16_on_another_machine_a_person_types_the_engine_s_name(home):
     assert done.action is Action.BACK_UP, "nobody types there"
     home.user('[context.prod]\nchallenge = "none"\n')
     assert decided(home.policy(), a_loss(), engine=PROD).confirm == ""
+
+
+def test_a_policy_is_tried_out_on_what_was_recorded_on_real_engines():
+    told = json.loads(Path(trial.__file__).parents[1].joinpath("corpus.json").read_text())
+    corpus = tuple(trial.cases(told))
+    assert {case.plan.form.name for case in corpus} >= {"volume-rm", "system-prune", "container-rm"}
+    plain = [Policy(caller=who.kind) for who in trial.CALLERS]
+    assert list(trial.changes(corpus, plain, plain)) == []
+    text = '[protected]\nvolumes = ["app_data"]\n'
+    layer = load.read(text, "file", Stratum.USER)
+    strict = [replace(one, layers=(layer,)) for one in plain]
+    changed = list(trial.changes(corpus, plain, strict))
+    assert changed
+    for one in changed:
+        assert (one.after.action, one.after.rule) == (Action.REFUSE, "protected")
+        assert "app_data" in {loss.name for loss in one.case.plan.losses}
 
 
 # Properties
