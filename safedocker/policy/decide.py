@@ -145,8 +145,8 @@ def _by_mode(
             rule = Rule.NOT_PROTECTABLE if backup is Action.REFUSE else Rule.MODE_BACKUP
             return backup, rule, told
         case Mode.DENY:
-            action = Action.PASS if person is Action.PASS else Action.REFUSE
-            return action, Rule.MODE_DENY, told
+            harmless = {person, backup} == {Action.PASS}
+            return Action.PASS if harmless else Action.REFUSE, Rule.MODE_DENY, told
         case Mode.ALLOW:
             action = Action.RECORD if person is Action.RECORD else Action.PASS
             return action, Rule.MODE_ALLOW, told

@@ -197,19 +197,23 @@ class Policy:
         base = Value(MODE.default)
         around: Value[Mode] | None = None
         for depth, layer in enumerate(self.layers, 1):
-            base = self._over(base, self._closest(layer, kind), layer, depth)
+            closest = self._closest(layer, kind)
+            base = self._over(base, closest, layer, depth)
             said = [(one, False) for one in _of_engine(layer, engine, "mode")]
             if said:
                 before = around or Value(Mode.ALLOW)
-                around = self._over(before, _strictest(said), layer, depth, fresh=around is None)
+                setting, named, binding = _strictest(said)
+                binding = binding or (closest is not None and closest[2])  # it narrows what binds
+                told = (setting, named, binding)
+                around = self._over(before, told, layer, depth, fresh=around is None)
         if around is None or around.depth == 0:
             return base
+        bound = around.bound or base.bound
         stricter = MODE.stricter(base.value, around.value)
-        if stricter and (base.depth > around.depth or base.bound):
-            return base
-        if base.bound and not MODE.stricter(around.value, base.value):
-            return base
-        return replace(around, named=around.named or base.named)
+        looser = base.bound and not around.bound and not MODE.stricter(around.value, base.value)
+        if looser or (stricter and base.depth > around.depth):
+            return replace(base, bound=bound)
+        return replace(around, named=around.named or base.named, bound=bound)
 
     def challenge(self, engine: EngineIdentity | None) -> Value[Challenge]:
         """What must be typed before anything goes from this engine."""

@@ -135,7 +135,8 @@ def test_what_is_done_about_one_loss(loss, actions):
     )
     assert [one.action.value.replace(" ", "-") for one in done] == actions.split()
     denied = decide(plan, under(Mode.DENY), PERSON).action
-    assert denied is (Action.PASS if done[0].action is Action.PASS else Action.REFUSE)
+    harmless = {done[0].action, done[2].action} == {Action.PASS}
+    assert denied is (Action.PASS if harmless else Action.REFUSE)
 
 
 def test_every_kind_of_loss_has_its_row():

@@ -186,6 +186,12 @@ def test_a_nearer_and_stricter_mode_holds_against_a_context_s(home):
     assert mode_of(home.policy(SAFEDOCKER_MODE="deny"), engine=PROD) is Mode.DENY
 
 
+def test_a_context_s_word_leaves_binding_what_is_binding(home):
+    home.system('binding = true\nmode = "ask"\n')
+    home.user('[disposable]\nvolumes = ["*"]\n[context."pro*"]\nmode = "deny"\n')
+    assert decided(home.policy(), a_loss(), engine=PROD).action is Action.REFUSE
+
+
 def test_an_agent_s_environment_only_tightens(home):
     loose = {"SAFEDOCKER_MODE": "allow", "SAFEDOCKER_BIND_MISSING": "allow"}
     policy = home.policy(CallerKind.AGENT, **loose, SAFEDOCKER_ASK_ABOVE="1TB")
@@ -437,8 +443,9 @@ def files(draw, *, binding=False):
     if draw(st.booleans()):
         lines.append(f"ask_above = {draw(st.sampled_from([0, 10**6, 10**12]))}")
     if binding:
-        keys = ["mode", "caller", "loss", "context", "ask_above", "bind_missing", "protected"]
-        bound = draw(st.one_of(st.just(True), st.lists(st.sampled_from(keys))))
+        rest = ["ask_above", "bind_missing", "protected"]
+        modes = [[], ["mode", "caller", "loss"], ["mode", "caller", "loss", "context"]]
+        bound = draw(st.one_of(st.just(True), st.sampled_from(modes).map(lambda keys: keys + rest)))
         lines.insert(0, f"binding = {json.dumps(bound)}")
     tables = ["[protected]", "[disposable]"]
     for table in draw(st.lists(st.sampled_from(tables), unique=True)):
