@@ -13,7 +13,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from safedocker.edge import probe, process
+from safedocker.edge import lines, probe, process
 from safedocker.loss import databases, hints
 from safedocker.loss.hints import Hint, Image, Mounted, Source, Start
 
@@ -93,15 +93,9 @@ def _see(one: Mounted) -> Source | None:
 def _left(socket: str, name: str) -> Iterator[str]:
     """The anonymous volumes that a container of this name left, by our audit, and that are there
     and nobody's, the last one last."""
-    try:
-        with open(os.path.join(process.state_folder(), "audit.jsonl"), "rb") as audit:
-            audit.seek(max(0, audit.seek(0, os.SEEK_END) - _LAST))
-            lines = audit.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        with contextlib.suppress(ValueError, LookupError, TypeError):
-            for loss in json.loads(line)["losses"]:
+    for line in lines.read(os.path.join(process.state_folder(), "audit.jsonl"), last=_LAST):
+        with contextlib.suppress(LookupError, TypeError):
+            for loss in line["losses"]:
                 left = loss["kind"] == "detached volume" and f" of {name} at " in loss["why"]
                 if left and _is_nobodys(socket, str(loss["name"])):
                     yield str(loss["name"])

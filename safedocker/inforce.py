@@ -13,7 +13,16 @@ from safedocker.errors import BadPolicy
 from safedocker.loss.plan import Kind
 from safedocker.policy import load
 from safedocker.policy.layers import Policy, Stratum
-from safedocker.policy.options import ESCAPE, FALSE_WORDS, FORMAT, Caller, CallerKind, Format
+from safedocker.policy.options import (
+    ESCAPE,
+    FALSE_WORDS,
+    FORMAT,
+    JOURNAL,
+    Caller,
+    CallerKind,
+    Format,
+    Journal,
+)
 
 if TYPE_CHECKING:
     from safedocker.policy.layers import Layer
@@ -29,7 +38,8 @@ def places() -> load.Places:
 def in_force(*, can_ask: bool) -> tuple[Policy, Caller]:
     """The policy and the caller. Raise BadPolicy for a file or a variable that does not check."""
     parent = process.parent_command()
-    return load.load(os.environ, places(), terminal=can_ask, parent=parent)
+    root = os.getuid() == 0
+    return load.load(os.environ, places(), terminal=can_ask, parent=parent, root=root)
 
 
 def caller(*, can_ask: bool) -> Caller:
@@ -38,7 +48,15 @@ def caller(*, can_ask: bool) -> Caller:
     with contextlib.suppress(BadPolicy):
         layers = load.layers(os.environ, places())
     parent = process.parent_command()
-    return load.caller(os.environ, Policy(layers), terminal=can_ask, parent=parent)
+    root = os.getuid() == 0
+    return load.caller(os.environ, Policy(layers), terminal=can_ask, parent=parent, root=root)
+
+
+def journal() -> Journal:
+    """How a decision is written down, for a command of ours that no policy stops."""
+    with contextlib.suppress(BadPolicy):
+        return Policy(load.layers(os.environ, places()))[JOURNAL]
+    return Journal.AUTO
 
 
 def names_what_can_be_had_again(policy: Policy) -> bool:

@@ -1,5 +1,5 @@
 """The commands of every day that mount what is here: told at little cost, before anything else of
-the walk is imported. Hot."""
+the walk is imported; and who makes what, for the machine's log. Hot."""
 
 from __future__ import annotations
 
@@ -33,3 +33,32 @@ def makes_nothing(command: Command) -> bool:
     from safedocker.edge import probe
 
     return all(probe.mounts_what_is_here(where, container) for container in containers)
+
+
+_MAKES = frozenset((("container", "run"), ("container", "create"), ("volume", "create")))
+_MACHINE_LOG = "/var/log/safedocker"  # ledger.py's, told here as most machines have none
+
+
+def note_making(command: Command) -> None:
+    """Note in the machine's log, where there is one, who makes which volumes and containers: asked
+    later, an engine does not know."""
+    if command.path not in _MAKES or command.helps or command.error:
+        return
+    if not process.stands(_MACHINE_LOG):
+        return
+    from safedocker.edge import ledger
+
+    where = process.local_socket(command.globals)
+    if where and ledger.stands():
+        ledger.mark(where, _volumes(command), (command.value("name") or "",))
+
+
+def _volumes(command: Command) -> list[str]:
+    if command.path[0] == "volume":
+        return [*command.operands[:1], command.value("name") or ""]
+    found = [spec.partition(":")[0] for spec in command.values("volume") if ":" in spec]
+    for spec in command.values("mount"):
+        keys = dict(part.partition("=")[::2] for part in spec.split(","))
+        if keys.get("type", "volume") == "volume":
+            found.append(keys.get("source") or keys.get("src") or "")
+    return [name for name in found if name[:1] not in {"/", ".", "~"}]

@@ -20,7 +20,7 @@ from safedocker.errors import (
     WouldFail,
 )
 from safedocker.loss import forms
-from safedocker.quick import makes_nothing
+from safedocker.quick import makes_nothing, note_making
 
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -69,6 +69,7 @@ class Room(NamedTuple):
     who: Caller
     turn: Turn
     parent: Parent | None  # whose other commands an answer may hold for
+    ran: list[dict[str, object]]  # the audit's lines that say that it was let run
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> NoReturn:
         call = Call(program, process.find_real(program, recorded, shim), words)
         readings = parse(program, words)
         if not any(map(forms.match, readings)) or all(map(makes_nothing, readings)):
-            hint(readings[0])
+            before_making(readings[0])
             process.become(call.real, call.words)
         walk(call)
     except KeyboardInterrupt:
@@ -101,8 +102,10 @@ def tell(fault: SafedockerError) -> int:
     return telling.tell(fault)
 
 
-def hint(command: Command) -> None:
-    """Tell a person at a terminal what may be good to know of a container that is made."""
+def before_making(command: Command) -> None:
+    """Note for the machine's log who makes what, where there is one; and tell a person at a
+    terminal what may be good to know of a container that is made."""
+    note_making(command)
     makes = command.path in {("container", "run"), ("container", "create")}
     if makes and os.isatty(2) and os.isatty(0):
         from safedocker import hinting
@@ -131,17 +134,18 @@ def walk(call: Call) -> NoReturn:
             process.become(call.real, call.words)
         raise
     with process.EndingSignals():
-        from safedocker import handover
+        from safedocker import handover, telling
 
         taken: tuple[Backup, ...] = ()
         try:
             taken = guard(room)
             handover.hand_over(taken, room)
             _hang_up(room)
-            hint(settled.command)
+            before_making(settled.command)
             process.become(call.real, call.words)
         except BaseException:
             handover.call_off(taken, room)
+            telling.call_off(room)
             _hang_up(room)
             raise
 
@@ -200,7 +204,7 @@ def _goes_past(settled: Settled) -> bool:
     if why := inforce.why_not_off(policy, who):
         terminal.note(f"SAFEDOCKER=off counts for nothing here: {why}")
         return False
-    telling.write_off(settled, who)
+    telling.write_off(settled, who, policy)
     terminal.note("SAFEDOCKER=off: nobody looks at what goes")
     return True
 
@@ -224,15 +228,16 @@ def enter(settled: Settled) -> Room:
     from safedocker.backup.store import FolderStore
     from safedocker.edge import batch
     from safedocker.edge.terminal import Terminal
+    from safedocker.policy.options import STORE
 
     terminal = Terminal()
     policy, who = inforce.in_force(can_ask=terminal.can_ask)
     engine = connect(settled)
-    store = FolderStore(pathlib.Path(process.backups_folder()))
+    store = FolderStore(pathlib.Path(process.backups_folder(policy[STORE])))
     handover.put_right(store, engine, terminal)
     turn = batch.Turn(pathlib.Path(process.state_folder()))
     parent = batch.parent(who.parent) if who.can_be_asked else None
-    return Room(settled, engine, store, terminal, policy, who, turn, parent)
+    return Room(settled, engine, store, terminal, policy, who, turn, parent, [])
 
 
 def connect(settled: Settled) -> Engine | None:

@@ -3,16 +3,18 @@ as one JSON object on stderr for programs."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import pathlib
 import traceback
 from typing import TYPE_CHECKING
 
-from safedocker import inforce
-from safedocker.edge import audit, process, terminal, wording_refusal
+from safedocker import auditing, inforce
+from safedocker.edge import process, terminal, wording_refusal
 from safedocker.errors import ExitCode, Refused, SafedockerError
-from safedocker.policy.options import Format
+from safedocker.loss.history import DID_NOT_RUN
+from safedocker.policy.options import JOURNAL, Format, Journal
 
 if TYPE_CHECKING:
     from safedocker.loss.plan import Plan
@@ -44,12 +46,13 @@ def write(
     answered: str | None = None,
 ) -> None:
     """Append the audit's line of a decision. Raise Refused where it can't be written."""
-    _append(
+    line = _line(
         room.settled,
         room.who,
         {
             "engine": plan.engine.host if plan.engine else None,
             "engine_id": plan.engine.id if plan.engine else None,
+            "engine_name": plan.engine.name if plan.engine else None,
             "project": plan.project,
             "losses": [
                 {
@@ -60,6 +63,8 @@ def write(
                     "used_by": list(loss.used_by),
                     "image": loss.image or None,
                     "target": loss.target or None,
+                    "project": loss.project,
+                    "owner": loss.owner.uid if loss.owner else None,
                 }
                 for loss in plan.losses
             ],
@@ -73,30 +78,34 @@ def write(
             "backup": backup,
         },
     )
+    auditing.write(line, room.policy[JOURNAL])
+    if outcome not in DID_NOT_RUN:
+        room.ran.append(line)
 
 
-def write_off(settled: Settled, who: Caller) -> None:
+def call_off(room: Room) -> None:
+    """The command does not run after all: where a line says that it was let, one more says so.
+    Nothing is raised."""
+    for line in room.ran:
+        with contextlib.suppress(Refused):
+            auditing.write({**line, "at": auditing.now(), "outcome": "called off"}, Journal.AUTO)
+    room.ran.clear()
+
+
+def write_off(settled: Settled, who: Caller, policy: Policy) -> None:
     """Append the line of a command that went past the guard. Nobody looked what it takes."""
     off = {"action": "pass", "rule": "off", "because": "SAFEDOCKER=off", "outcome": "unguarded"}
-    _append(settled, who, {"losses": [], "gaps": ["nobody looked"], **off})
+    line = _line(settled, who, {"losses": [], "gaps": ["nobody looked"], **off})
+    auditing.write(line, policy[JOURNAL])
 
 
-def _append(settled: Settled, who: Caller, told: dict[str, object]) -> None:
-    audit.write(
-        pathlib.Path(process.state_folder(), "audit.jsonl"),
-        {
-            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-            "argv": list(settled.words),
-            "directory": process.working_directory(),
-            "form": settled.form.name,
-            **told,
-            "caller": who.kind.value,
-            "caller_mark": who.mark,
-            "parent": who.parent,
-            "user": os.getuid(),
-            "pid": os.getpid(),
-        },
-    )
+def _line(settled: Settled, who: Caller, told: dict[str, object]) -> dict[str, object]:
+    return {
+        **auditing.typed(settled.words, who),
+        "command": auditing.told_to_all(settled.command),
+        "form": settled.form.name,
+        **told,
+    }
 
 
 def tell(fault: SafedockerError) -> int:

@@ -26,7 +26,7 @@ ALLOWED = {
 }
 EVERYWHERE = {
     *("shim", "quick", "survey", "inforce", "asking", "handover", "telling", "hinting"),
-    "whereabouts",
+    *("whereabouts", "auditing"),
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 
@@ -43,6 +43,8 @@ HOT_FILES = {"loss/forms.py", "loss/mounts.py", "loss/operands.py"} | {
     "shim.py",
     "quick.py",
     "edge/process.py",
+    "edge/lines.py",
+    "edge/ledger.py",
     "errors.py",
     "__init__.py",
 }

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safedocker import auditing, inforce
 from safedocker.command.parse import Command, parse
-from safedocker.edge import audit, process, wording
+from safedocker.edge import process, wording
 from safedocker.errors import NoEngine, SafedockerError
 
 if TYPE_CHECKING:
@@ -29,8 +30,10 @@ PROGRAMS = ("docker", "docker-compose")
 def open_store() -> FolderStore:
     """The store of this user."""
     from safedocker.backup.store import FolderStore
+    from safedocker.policy.options import STORE
 
-    return FolderStore(Path(process.backups_folder()))
+    policy, _who = inforce.in_force(can_ask=False)
+    return FolderStore(Path(process.backups_folder(policy[STORE])))
 
 
 def read_notes(store: FolderStore, id_: str) -> Notes:
@@ -163,19 +166,4 @@ def command_of(backup: Backup) -> Command | None:
 
 def note(ids: tuple[str, ...], form: str, who: Caller, outcome: str) -> None:
     """Write the audit's line of what one of our own commands does to backups. Raise Refused."""
-    audit.write(
-        Path(process.state_folder(), "audit.jsonl"),
-        {
-            "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-            "argv": sys.argv,
-            "directory": process.working_directory(),
-            "form": f"safedocker-{form}",
-            "outcome": outcome,
-            "backups": list(ids),
-            "caller": who.kind.value,
-            "caller_mark": who.mark,
-            "parent": who.parent,
-            "user": os.getuid(),
-            "pid": os.getpid(),
-        },
-    )
+    auditing.note(ids, form, who, outcome, sys.argv, inforce.journal())

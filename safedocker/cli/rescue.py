@@ -185,11 +185,13 @@ def _remove(given: str, host: str | None, context: str | None) -> None:
     from safedocker.backup.clone import find
     from safedocker.backup.discard import discard
     from safedocker.cli.volumes import loss_of
+    from safedocker.cli.whose import may_remove
 
     with opened("rescue", host, context) as room:
         volumes, _containers = room.engine.snapshot()
         volume = find(full_name(given, volumes), room.engine)
         look = room.engine.look([volume], LOOK_SECONDS)[volume.name]
+        may_remove(volume, room.engine, "rescue")
         saved = discard(
             loss_of(volume, look),
             room.engine,

@@ -347,10 +347,12 @@ def rename(source: str, name: str, host: str | None, context: str | None) -> Non
     backed up first, so that `undo` brings it back. A Compose file has to name it anew.
     """
     from safedocker.backup import clone as cloning
+    from safedocker.cli.whose import may_remove
 
     with opened("rename", host, context) as room:
         volumes, _containers = room.engine.snapshot()
         volume = cloning.find(full_name(source, volumes), room.engine)
+        may_remove(volume, room.engine, "rename")
         done = cloning.rename(
             volume,
             name,

@@ -9,7 +9,7 @@ import os
 import sys
 
 from safedocker.command.record import TYPE_CHECKING
-from safedocker.errors import Interrupted, NoDocker
+from safedocker.errors import Interrupted, NoDocker, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -266,9 +266,30 @@ def folder(variable: str, default: str) -> str:
     return os.path.join(base, "safedocker")
 
 
-def backups_folder() -> str:
-    """Where the backups are kept."""
-    return os.path.join(folder("XDG_DATA_HOME", ".local/share"), "backups")
+def backups_folder(store: str = "") -> str:
+    """Where the backups are kept: in the home, or below `store`, which has a folder for each user.
+    Raise Refused where somebody else has made that one: he would read what is kept there."""
+    if not store:
+        return os.path.join(folder("XDG_DATA_HOME", ".local/share"), "backups")
+    if not os.path.isdir(store):
+        raise Refused(
+            f"the folder of the stores, {store}, is not there: nothing was removed",
+            f"root has to make it, for all to make theirs in: install -d -m 1777 {store}",
+        )
+    own = os.path.join(store, str(os.getuid()))
+    try:
+        state = os.lstat(own)
+    except FileNotFoundError:
+        pass
+    except OSError as fault:
+        raise Refused(f"the store {own} can't be used: {fault.strerror}") from fault
+    else:
+        if state.st_uid != os.getuid() or state.st_mode & 0o170077 != 0o040000:
+            raise Refused(
+                f"the store {own} is not yours alone: nothing was removed",
+                "have whoever keeps this machine look at it; mode 0700 and you as owner are needed",
+            )
+    return os.path.join(own, "backups")
 
 
 def state_folder() -> str:

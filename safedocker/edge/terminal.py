@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from safedocker.edge import question, wording, wording_backup, wording_refusal
+from safedocker.edge import question, wording, wording_backup, wording_people, wording_refusal
 from safedocker.edge.progress import Bar
 from safedocker.edge.question import Chosen
 from safedocker.edge.wording import clean
@@ -252,6 +252,7 @@ def _draw(
     for project, losses in groups.items():
         if len(groups) > 1:
             of = f"project {clean(project)}" if project else "no project"
+            of += clean(wording_people.of(losses))
             console.print(Text(f"  {of}: {wording.summary(losses)}", style="bold"))
         for loss in losses:
             row = rows[loss.kind, loss.name]
@@ -306,6 +307,7 @@ def _weight(plan: Plan) -> str:
 _STYLES = {
     "engine:": "bold yellow",
     "not known:": "bold yellow",
+    "not yours:": "bold red",
     "in doubt:": "bold red",
     "safer:": "green",
 }

@@ -17,6 +17,7 @@ from safedocker.edge.porter import CHUNK, Porter
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.facts import COMPOSE_PROJECT, HELPER
+from safedocker.loss.history import Event, Happened, Told
 from safedocker.loss.orphans import Origin, Trace
 
 EVENTS_SECONDS = 3.0
@@ -54,6 +55,23 @@ class Traces:
         except NoEngine:
             return {}
         return _read(lines)
+
+    def last(self, engine_id: str, now: float) -> Told:
+        """What the engine's last events tell of volumes and containers; nothing where it does not
+        say what time it is. Raise NoEngine."""
+        if not now:
+            return Told(engine_id)
+        params = {"since": "1", "until": f"{now:.9f}"}
+        answer = self._wire.call("GET", "/events", "tell its last events", params)
+        events, since = [], None
+        for line in answer.text.splitlines():
+            with contextlib.suppress(ValueError):
+                told = answers.mapping(json.loads(line))
+                at = told.get("timeNano")
+                if isinstance(at, int):
+                    since = at / 1e9 if since is None else since
+                    events += _happened(told, at / 1e9)
+        return Told(engine_id, tuple(events), since)
 
     def tables(self, volume: str, seconds: float) -> dict[str, tuple[str, ...]]:
         """The tables of the small SQLite files in a volume, by the files' paths in it; at most
@@ -97,6 +115,16 @@ def tables_of(content: bytes) -> tuple[str, ...]:
             return tuple(sorted(str(row[0]) for row in connection.execute(_SCHEMA)))
     except sqlite3.Error:
         return ()
+
+
+def _happened(told: Mapping[str, Any], at: float) -> list[Event]:
+    kind, actor = answers.text(told, "Type"), answers.mapping(told.get("Actor"))
+    happened = {"create": Happened.MADE, "destroy": Happened.GONE}.get(answers.text(told, "Action"))
+    attributes = answers.texts(actor, "Attributes")
+    if happened is None or kind not in {"volume", "container"} or HELPER in attributes:
+        return []
+    id_ = answers.text(actor, "ID")
+    return [Event(at, kind, happened, id_ if kind == "volume" else attributes.get("name", id_))]
 
 
 def _read(lines: list[str]) -> dict[str, Origin]:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from safedocker.edge import wording_people
 from safedocker.loss.facts import Bytes, Holds
 from safedocker.loss.plan import Kind
 from safedocker.policy.options import Answer
@@ -264,7 +265,8 @@ def sentence(row: Cells) -> str:
 
 def tail(plan: Plan) -> list[tuple[str, str]]:
     """What stands below the list, each with its label."""
-    lines = [
+    lines = [("not yours:", clean(one)) for one in wording_people.not_yours(plan.losses, short)]
+    lines += [
         ("stays:", f"{short(one.name)} ({clean(one.why)})") for one in plan.stays[:STAYS_SHOWN]
     ]
     if len(plan.stays) > STAYS_SHOWN:
@@ -362,6 +364,7 @@ def losses_as_json(plan: Plan) -> list[dict[str, object]]:
             "at_least": loss.at_least,
             "content": loss.content,
             "last_write": loss.last_write and loss.last_write.isoformat(),
+            "owner": wording_people.as_json(loss.owner),
         }
         for loss in plan.losses
     ]

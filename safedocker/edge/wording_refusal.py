@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from safedocker.edge import wording
+from safedocker.edge import wording, wording_people
 from safedocker.edge.wording import clean, command_line, short
 from safedocker.loss.facts import Bytes, Holds
 from safedocker.loss.plan import Kind, Loss, Plan
@@ -59,6 +59,8 @@ def ways_on(plan: Plan, decision: Decision, who: Caller) -> tuple[str, ...]:
             ways.append("to go on all the same: whoever set mode deny has to lift it")
         case "protected":
             ways.append("to let it go: take it off that list first")
+        case "not-yours":
+            ways.append(_who_may(plan))
         case "frozen":
             ways.append("to end it sooner: a person types `safedocker unfreeze`")
         case "type-the-engine":
@@ -68,6 +70,10 @@ def ways_on(plan: Plan, decision: Decision, who: Caller) -> tuple[str, ...]:
         case _:
             pass
     return tuple(ways)
+
+
+def _who_may(plan: Plan) -> str:
+    return clean(wording_people.ways_on(plan.losses))
 
 
 def _to_make(made: Sequence[Loss]) -> list[str]:
@@ -118,15 +124,18 @@ def safer(plan: Plan) -> str:
 def _for_an_agent(plan: Plan, decision: Decision) -> tuple[str, ...]:
     """What an agent can do: a safer command, and the question it may put to the person."""
     ways = []
+    theirs = decision.rule == "not-yours"
     if instead := safer(plan):
         ways.append(f"run instead, which keeps the volumes: {clean(instead)}")
-    elif plan.form.name == "volume-rm" and plan.volumes:
+    elif not theirs and plan.form.name == "volume-rm" and plan.volumes:
         name = plan.volumes[0].name
         ways.append(
             "to start afresh and keep it: use a volume of another name, or set this one aside: "
             f"safedocker rename {shlex.quote(clean(name))} {shlex.quote(clean(name) + '-old')}"
         )
     ways += _to_make([loss for loss in decision.unprotected if loss.kind is Kind.BIND_SOURCE])
+    if theirs:
+        return (*ways, "leave it alone, and say whose it is", _who_may(plan))
     ways += [
         f"ask the person: {question(plan)}",
         "only a person at a terminal can say yes; SAFEDOCKER variables change nothing for an agent",

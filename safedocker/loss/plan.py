@@ -66,6 +66,27 @@ class Protect(enum.Enum):
     DUMP = "dump"  # as auto, with a dump of every database that can give one, however large
 
 
+class Sign(enum.Enum):
+    """What tells whose a thing is, in the order in which it is believed."""
+
+    LABEL = "label"
+    MADE = "made"  # the machine's log: who typed what made it
+    FOLDER = "folder"  # the owner of the folder that its Compose project stands in
+    ALONE = "alone"  # the machine's log: nobody else ever used it, or brought its project up
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Whose a thing is, and how that is known."""
+
+    uid: int
+    name: str  # the login's name, "uid 1001" where there is none
+    sign: Sign
+    told: str  # what the sign says: a label, a folder, a project; else ""
+    at: float | None  # seconds since the epoch; of MADE and ALONE
+    mine: bool  # is it the one who calls?
+
+
 @dataclass(frozen=True)
 class Loss:
     """One thing the command would destroy, or silently misplace."""
@@ -84,6 +105,7 @@ class Loss:
     target: str = ""  # where that mounts it
     labels: Mapping[str, str] = field(default_factory=dict)  # its own, and its container's
     file: bool = False  # of a host path: a file is meant, and Docker would make a folder
+    owner: Ownership | None = None  # among the people of this machine; None: not known
     # From a look inside; UNKNOWN until somebody looked.
     holds: Holds = Holds.UNKNOWN
     size: int | None = None  # bytes
@@ -95,6 +117,11 @@ class Loss:
     def remedy(self) -> Remedy:
         """How it could be had again."""
         return REMEDIES.get(self.kind, Remedy.NONE)
+
+    @property
+    def anothers(self) -> bool:
+        """Is it known to be another person's than the one's who calls?"""
+        return self.owner is not None and not self.owner.mine
 
     @property
     def database(self) -> bool:

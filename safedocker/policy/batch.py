@@ -75,6 +75,8 @@ def covers(answer: Answer, given: Scope, plan: Plan, decision: Decision, directo
 def _may_cover(answer: Answer, plan: Plan, decision: Decision) -> bool:
     if answer is Answer.CANCEL:
         return True
+    if any(verdict.loss.anothers for verdict in decision.verdicts):
+        return False  # whose data goes is asked each time
     if answer in {Answer.MAKE, Answer.OTHERWISE}:  # what it offers differs from command to command
         return False
     asked = {verdict.stake for verdict in decision.verdicts if verdict.action is Action.ASK}

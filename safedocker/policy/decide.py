@@ -20,6 +20,7 @@ from safedocker.policy.options import (
     DISPOSABLE_LABELS,
     DISPOSABLE_PROJECTS,
     DISPOSABLE_VOLUMES,
+    OTHERS,
     PROTECTED_CONTEXTS,
     PROTECTED_PROJECTS,
     PROTECTED_VOLUMES,
@@ -28,6 +29,7 @@ from safedocker.policy.options import (
     Challenge,
     Mode,
     Option,
+    Others,
 )
 from safedocker.policy.stakes import Stake, protectable, weigh
 
@@ -60,6 +62,7 @@ class Rule(enum.Enum):
     FROZEN = "frozen"
     PROTECTED = "protected"
     MODE_DENY = "mode-deny"
+    NOT_YOURS = "not-yours"
     UNKNOWN_LOSS = "unknown-loss"
     TYPE_THE_ENGINE = "type-the-engine"
     NOT_PROTECTABLE = "not-protectable"
@@ -251,7 +254,42 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
         asked = Action.ASK if who.can_be_asked else Action.REFUSE
         action = max(action, asked, key=_STRICTNESS.index)
         rule = rule if asked is Action.ASK and action is Action.REFUSE else Rule.TYPE_THE_ENGINE
+    if weighs and loss.anothers and action is not Action.REFUSE:
+        least = _of_another(policy, who)
+        rule = Rule.NOT_YOURS if least is Action.REFUSE else rule
+        action = max(action, least, key=_STRICTNESS.index)
+        because = f"it is {_whose(loss)}, and {because}"
+    elif weighs and loss.anothers and rule in _MILDER:
+        rule = Rule.NOT_YOURS if _of_another(policy, who) is Action.REFUSE else rule
     return Verdict(loss, stake, action, because, rule, told)
+
+
+# Refusals that another caller, or a question, would lift: that it is not theirs says more.
+_MILDER = {Rule.NOBODY_TO_ASK, Rule.NOT_PROTECTABLE, Rule.TYPE_THE_ENGINE}
+
+
+def _of_another(policy: Policy, who: Caller) -> Action:
+    """What is done at least about data that is known to be another person's.
+
+    Root is asked where others are refused: an administrator would only go around a refusal, and
+    must not take another's data for their own without a word. A service of root's that nobody can
+    be asked for does what the mode says, as it works in folders of other accounts by its nature.
+    """
+    match policy[OTHERS]:
+        case Others.ALLOW:
+            return Action.PASS
+        case Others.REFUSE | Others.ASK if who.root:
+            return Action.ASK if who.can_be_asked else Action.PASS
+        case Others.REFUSE:
+            return Action.REFUSE
+        case Others.ASK:
+            return Action.ASK if who.can_be_asked else Action.REFUSE
+        case _:
+            assert_never(policy[OTHERS])
+
+
+def _whose(loss: Loss) -> str:
+    return f"{loss.owner.name}'s" if loss.owner else "nobody's"
 
 
 def decide(plan: Plan, policy: Policy, who: Caller) -> Decision:
@@ -362,6 +400,10 @@ def _reason(
             return (verdict.because if verdict else gap.because if gap else ""), rule
         case Rule.MODE_DENY:
             return (verdict.told if verdict else gap.because if gap else ""), rule
+        case Rule.NOT_YOURS:
+            theirs = [one.loss for one in strictest if one.rule is rule]
+            whose = ", ".join(dict.fromkeys(map(_whose, theirs)))
+            return f"data would be lost that is not yours, but {whose}", rule
         case Rule.UNKNOWN_LOSS:
             return "mode backup can't protect what could not be found out", rule
         case Rule.TYPE_THE_ENGINE:
@@ -384,6 +426,9 @@ def challenge(plan: Plan, verdicts: tuple[Verdict, ...] = ()) -> str:
     """What must be typed to let it go: the project's name, that of the one thing, or how many."""
     asked = [verdict.loss for verdict in verdicts if verdict.action is Action.ASK]
     asked = [loss for loss in asked if loss.kind is not Kind.BIND_SOURCE] or list(plan.losses)
+    theirs = list(dict.fromkeys(_whose(loss) for loss in asked if loss.anothers))
+    if theirs:
+        return f"remove data of {len(theirs)} people" if theirs[1:] else f"remove {theirs[0]} data"
     if plan.project:
         return plan.project
     if len(asked) == 1:

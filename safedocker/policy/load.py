@@ -58,28 +58,39 @@ class Places:
 
 
 def load(
-    environ: Mapping[str, str], places: Places, *, terminal: bool, parent: str = ""
+    environ: Mapping[str, str],
+    places: Places,
+    *,
+    terminal: bool,
+    parent: str = "",
+    root: bool = False,
 ) -> tuple[Policy, Caller]:
     """Return the policy in force and who calls. `terminal`: could a question be put on one?
 
     Raise BadPolicy for a file or a variable that does not check.
     """
     found = layers(environ, places)
-    who = caller(environ, Policy(found), terminal=terminal, parent=parent)
+    who = caller(environ, Policy(found), terminal=terminal, parent=parent, root=root)
     return Policy(found, who.kind, frozen(places)), who
 
 
 def caller(
-    environ: Mapping[str, str], policy: Policy, *, terminal: bool, parent: str = ""
+    environ: Mapping[str, str],
+    policy: Policy,
+    *,
+    terminal: bool,
+    parent: str = "",
+    root: bool = False,
 ) -> Caller:
-    """Say who is calling. An agent or CI on a terminal of its own is still not a person."""
+    """Say who is calling; `root`: as the machine's administrator. An agent or CI on a terminal of
+    its own is still not a person."""
     for kind, option in ((CallerKind.AGENT, AGENTS), (CallerKind.CI, CI)):
         for name in policy[option]:
             if environ.get(name, "").lower() not in FALSE_WORDS:
-                return Caller(kind, name, parent)
+                return Caller(kind, name, parent, root)
     if not terminal:
-        return Caller(CallerKind.SCRIPT, "no terminal", parent)
-    return Caller(CallerKind.PERSON, "a terminal", parent)
+        return Caller(CallerKind.SCRIPT, "no terminal", parent, root)
+    return Caller(CallerKind.PERSON, "a terminal", parent, root)
 
 
 def layers(environ: Mapping[str, str], places: Places) -> tuple[Layer, ...]:

@@ -15,6 +15,7 @@ from safedocker.loss.plan import Kind, Protect
 from safedocker.policy.values import (
     AGE,
     COUNT,
+    FOLDER,
     PATTERNS,
     SIZE,
     SWITCH,
@@ -48,6 +49,22 @@ class BindMissing(enum.Enum):
     CREATE = "create"  # it is made first, as whoever calls
     REFUSE = "refuse"
     ALLOW = "allow"  # Docker makes it
+
+
+class Others(enum.Enum):
+    """What to do about data that is known to be another person's of this machine."""
+
+    REFUSE = "refuse"  # root alone may, and is asked
+    ASK = "ask"  # whoever calls is asked, with the owner's name; where nobody can be, it is refused
+    ALLOW = "allow"  # as though it were the caller's own
+
+
+class Journal(enum.Enum):
+    """Where a decision is written down besides the person's own audit."""
+
+    AUTO = "auto"  # in the machine's log and the system's, where root has set up the first
+    REQUIRED = "required"  # a command does not run if the system's log does not take its line
+    OFF = "off"
 
 
 class Format(enum.Enum):
@@ -90,6 +107,7 @@ class Caller:
     kind: CallerKind
     mark: str  # "CI", "CLAUDECODE", "no terminal", ...
     parent: str = ""  # the parent process's command line, "" where it can't be read
+    root: bool = False  # does the machine's administrator call, or somebody in that role?
 
     @property
     def can_be_asked(self) -> bool:
@@ -252,6 +270,45 @@ BIND_MISSING = Option(
     "it first as you, `refuse`, `allow`",
     "SAFEDOCKER_BIND_MISSING",
 )
+OTHERS = Option(
+    "others",
+    Choice(Others, "answer about other people's data"),
+    Others.REFUSE,
+    _among(
+        {
+            Others.ALLOW: (Others.ASK, Others.REFUSE),
+            Others.ASK: (Others.REFUSE,),
+            Others.REFUSE: (),
+        }
+    ),
+    "data that is known to be another person's of this machine: `refuse` it to all but root, who "
+    "is asked; `ask` whoever calls, and refuse where nobody can be; `allow`, as though it were own",
+    "SAFEDOCKER_OTHERS",
+)
+JOURNAL = Option(
+    "journal",
+    Choice(Journal, "way to keep the machine's log"),
+    Journal.AUTO,
+    _among(
+        {
+            Journal.OFF: (Journal.AUTO, Journal.REQUIRED),
+            Journal.AUTO: (Journal.REQUIRED,),
+            Journal.REQUIRED: (),
+        }
+    ),
+    "each decision in /var/log/safedocker, and to journald or syslog too: `auto` where root has "
+    "made that folder, `required` (what can't be written there does not run), `off`",
+    "SAFEDOCKER_JOURNAL",
+)
+STORE = Option(
+    "store",
+    FOLDER,
+    "",
+    nothing,
+    "a folder of the machine's for the backups, in which each user has one by uid; else they are "
+    "in the home",
+    "SAFEDOCKER_STORE",
+)
 PROTECTED_VOLUMES = Option(
     "protected.volumes",
     PATTERNS,
@@ -361,6 +418,9 @@ OPTIONS: tuple[Option[Any], ...] = (
     DUMP_LINE,
     ASK_ABOVE,
     BIND_MISSING,
+    OTHERS,
+    JOURNAL,
+    STORE,
     PROTECTED_VOLUMES,
     PROTECTED_PROJECTS,
     PROTECTED_CONTEXTS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime
 import enum
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -175,7 +176,27 @@ class Words(Type[tuple[str, ...]]):
         return {"type": "array", "items": {"type": "string", "minLength": 1}}
 
 
+class Folder(Type[str]):
+    """A folder of this machine, by its whole path; "" for none."""
+
+    def read(self, value: object) -> str:
+        """The path."""
+        if isinstance(value, str) and (not value or value.startswith("/")) and "\0" not in value:
+            return value
+        raise ValueError(f"{value!r} is no folder: a path that begins with / is")
+
+    def show(self, value: str) -> str:
+        """The path in quotes."""
+        return json.dumps(value) if value else "none"
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """A text."""
+        return {"type": "string", "pattern": "^(/.*)?$"}
+
+
 SIZE = Size()
+FOLDER = Folder()
 AGE = Age()
 COUNT = Count()
 SWITCH = Switch()

@@ -10,9 +10,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from safedocker.edge import clients, contexts
+from safedocker.edge import clients, contexts, people
 from safedocker.errors import WouldFail
-from safedocker.loss import compose, operands, reach, swarm
+from safedocker.loss import compose, operands, owners, reach, swarm
 from safedocker.loss.facts import Facts
 from safedocker.loss.forms import Reach
 from safedocker.loss.plan import Kind
@@ -56,7 +56,15 @@ def _survey_once(settled: Settled, engine: Engine) -> Plan:
     if form.reach.prunes or any(loss.used_by for loss in plan.volumes):
         facts = replace(facts, dangling=engine.dangling())
         plan = replace(plan, disputes=reach.disputes(plan, facts))
-    return plan
+    return _with_owners(plan, facts, engine)
+
+
+def _with_owners(plan: Plan, facts: Facts, engine: Engine) -> Plan:
+    """The plan with whose each thing is, on an engine that this machine's people share."""
+    concerned = any(loss.volume or loss.kind is Kind.LAYER for loss in plan.losses)
+    if not concerned or engine.identity.remote:
+        return plan
+    return owners.attach(plan, facts, people.signs(facts, owners.folders(facts)))
 
 
 def _without_engine(settled: Settled) -> Facts:
