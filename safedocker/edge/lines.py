@@ -81,6 +81,7 @@ def read(
     """Every line that can be read, the oldest first; what can't is passed over. `owner`: only of
     files that are this uid's. `last`: of that many bytes at the end."""
     import json
+    import stat
 
     chosen = files(path)
     kept: list[tuple[str, int]] = []  # a file, and where to begin
@@ -106,7 +107,8 @@ def read(
         except OSError:
             continue
         with opened:
-            if owner is not None and os.fstat(opened.fileno()).st_uid != owner:
+            state = os.fstat(opened.fileno())
+            if not stat.S_ISREG(state.st_mode) or owner not in {None, state.st_uid}:
                 continue
             opened.seek(start)
             for line in opened:

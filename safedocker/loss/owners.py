@@ -145,8 +145,10 @@ class _Weigher:
     def _agreed(self, found: Iterable[Ownership | None]) -> Ownership | None:
         """Whose all of them are; None where they are of several, or one is nobody's."""
         each = list(found)
-        owners = [one for one in each if one is not None]
-        return owners[0] if len({one.uid if one else None for one in each}) == 1 else None
+        first = each[0] if each else None
+        if first is None or any(one is None or one.uid != first.uid for one in each):
+            return None
+        return first
 
     def _owner(self, uid: int, sign: Sign, told: str, at: float | None = None) -> Ownership:
         name = self._signs.names.get(uid, f"uid {uid}")
