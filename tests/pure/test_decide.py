@@ -9,10 +9,12 @@ import pytest
 from safedocker.command.parse import parse
 from safedocker.loss import forms
 from safedocker.loss.facts import Holds, Volume
-from safedocker.loss.plan import Kind, Loss, Plan
+from safedocker.loss.plan import Kind, Loss, Ownership, Plan, Sign
+from safedocker.policy import batch
 from safedocker.policy.decide import Action, challenge, decide
-from safedocker.policy.layers import simple
-from safedocker.policy.options import Caller, CallerKind, Mode
+from safedocker.policy.layers import Policy, Stratum, simple
+from safedocker.policy.load import read
+from safedocker.policy.options import Answer, Caller, CallerKind, Mode
 
 PERSON = Caller(CallerKind.PERSON, "a terminal")
 SCRIPT = Caller(CallerKind.SCRIPT, "no terminal")
@@ -185,3 +187,83 @@ def test_challenge_names_what_goes():
     assert challenge(a_plan(a_loss("db"), a_loss("c"))) == "remove 2 volumes"
     assert challenge(a_plan(a_loss("db"), a_loss("c"), project="shop")) == "shop"
     assert challenge(a_plan(gaps=("x",)))
+
+
+ANNAS = Ownership(1001, "anna", Sign.MADE, "", 1.0, mine=False)
+OWN = replace(ANNAS, uid=1002, name="bob", mine=True)
+ROOT = replace(PERSON, root=True)
+ROOTS_SCRIPT = replace(SCRIPT, root=True)
+
+
+def by_policy(text):
+    return Policy((read(text, "p.toml", Stratum.USER),))
+
+
+@pytest.mark.parametrize(
+    ("text", "who", "action", "rule"),
+    [
+        pytest.param("", PERSON, Action.REFUSE, "not-yours", id="person"),
+        pytest.param("", SCRIPT, Action.REFUSE, "not-yours", id="script"),
+        pytest.param("", ROOT, Action.ASK, "ask", id="root-is-asked"),
+        pytest.param("", ROOTS_SCRIPT, Action.REFUSE, "nobody-to-ask", id="roots-script"),
+        pytest.param('mode = "backup"', PERSON, Action.REFUSE, "not-yours", id="backup"),
+        pytest.param('mode = "backup"', ROOT, Action.ASK, "ask", id="backup-root"),
+        pytest.param(
+            'mode = "backup"', ROOTS_SCRIPT, Action.BACK_UP, "mode-backup", id="backup-roots-script"
+        ),
+        pytest.param('mode = "allow"', PERSON, Action.REFUSE, "not-yours", id="allow"),
+        pytest.param('mode = "deny"', ROOT, Action.REFUSE, "mode-deny", id="deny-root"),
+        pytest.param('others = "ask"', PERSON, Action.ASK, "ask", id="ask-person"),
+        pytest.param('others = "ask"', SCRIPT, Action.REFUSE, "not-yours", id="ask-script"),
+        pytest.param(
+            'others = "ask"\nmode = "backup"', PERSON, Action.ASK, "ask", id="ask-person-backup"
+        ),
+        pytest.param(
+            'others = "allow"\nmode = "backup"', SCRIPT, Action.BACK_UP, "mode-backup", id="allowed"
+        ),
+        pytest.param(
+            '[disposable]\nvolumes = ["v"]', SCRIPT, Action.PASS, "disposable", id="disposable"
+        ),
+        pytest.param(
+            '[protected]\nvolumes = ["v"]', ROOT, Action.REFUSE, "protected", id="protected"
+        ),
+    ],
+)
+def test_other_peoples_data(text, who, action, rule):
+    found = decide(a_plan(a_loss(owner=ANNAS)), by_policy(text), who)
+    assert (found.action, found.rule) == (action, rule)
+    if rule == "not-yours":
+        assert found.because == "data would be lost that is not yours, but anna's"
+    if action is Action.ASK:
+        assert found.challenge == "remove anna's data"
+
+
+@pytest.mark.parametrize("owner", [None, OWN], ids=["unknown", "own"])
+@pytest.mark.parametrize("who", [PERSON, SCRIPT, ROOT], ids=["person", "script", "root"])
+@pytest.mark.parametrize("mode", Mode)
+def test_nothing_changes_for_what_is_ones_own_or_nobodys(owner, who, mode):
+    bare = decide(a_plan(a_loss()), under(mode), who)
+    found = decide(a_plan(a_loss(owner=owner)), under(mode), who)
+    assert replace(found, verdicts=()) == replace(bare, verdicts=())
+
+
+@pytest.mark.parametrize(
+    ("loss", "action"),
+    [
+        pytest.param(a_loss(holds=Holds.EMPTY, owner=ANNAS), Action.RECORD, id="empty"),
+        pytest.param(a_loss(holds=Holds.ELSEWHERE, owner=ANNAS), Action.RECORD, id="reference"),
+        pytest.param(a_loss(kind=Kind.LAYER, size=9, owner=ANNAS), Action.PASS, id="light-layer"),
+        pytest.param(
+            a_loss(kind=Kind.LAYER, size=10**9, owner=ANNAS), Action.REFUSE, id="heavy-layer"
+        ),
+    ],
+)
+def test_what_is_no_data_of_theirs_is_nobodys_to_guard(loss, action):
+    assert decide(a_plan(loss), under(Mode.ASK), SCRIPT).action is action
+
+
+def test_whose_data_goes_is_asked_each_time_and_how_many_they_are():
+    plan = a_plan(a_loss("a", owner=ANNAS), a_loss("b", owner=replace(ANNAS, uid=7, name="eve")))
+    found = decide(plan, under(Mode.ASK), ROOT)
+    assert found.challenge == "remove data of 2 people"
+    assert batch.offered(plan, found) == (Answer.CANCEL,)

@@ -13,7 +13,7 @@ from safedocker.edge import terminal, wording, wording_refusal
 from safedocker.errors import SafedockerError
 from safedocker.loss import forms
 from safedocker.loss.facts import Bytes, EngineIdentity, Holds, Volume
-from safedocker.loss.plan import Kind, Loss, Plan, Stays
+from safedocker.loss.plan import Kind, Loss, Ownership, Plan, Sign, Stays
 from safedocker.policy.decide import Action, Decision, challenge
 from safedocker.policy.options import Caller, CallerKind
 
@@ -90,7 +90,44 @@ PRUNE = plan(
         loss(DIGEST, 5_500_000, "Redis 7.0", 60 * 24 * 2),
     ),
 )
+
+
+def owned(name, sign=Sign.MADE, told="", at=1_795_694_400.0):
+    return Ownership(1001, name, sign, told, at, mine=False)
+
+
 PLANS = {
+    "other-peoples": plan(
+        "docker system prune -af --volumes",
+        (
+            loss(
+                "shop_db",
+                90_000_000,
+                "PostgreSQL 15",
+                3,
+                project="shop",
+                owner=owned("anna", Sign.FOLDER, "/home/anna/shop"),
+            ),
+            loss(
+                "shop_up",
+                900,
+                "files",
+                3,
+                project="shop",
+                owner=owned("anna", Sign.FOLDER, "/home/anna/shop"),
+            ),
+            loss("attic", 5_000, "files", 30, owner=owned("anna")),
+            loss("mine", 5_000, "files", 30, owner=replace(owned("bob"), mine=True)),
+            loss(
+                "labelled",
+                5_000,
+                "files",
+                30,
+                owner=owned("eve", Sign.LABEL, "com.safedocker.owner=eve"),
+            ),
+            loss("alone", 5_000, "files", 30, owner=owned("eve", Sign.ALONE)),
+        ),
+    ),
     "postgres": POSTGRES,
     "prune-of-three-projects": PRUNE,
     "anonymous": plan(
@@ -318,6 +355,17 @@ def test_ways_on_do_not_talk_a_person_out_of_a_denial():
     assert "MODE=" not in told
     assert "to keep the volumes: docker compose down\n" in told
     assert "has to lift it" in told
+
+
+def test_what_is_another_persons_is_for_them_or_root_to_remove():
+    agent = Caller(CallerKind.AGENT, "CLAUDECODE")
+    theirs = Decision(Action.REFUSE, "data would be lost that is not yours", "not-yours")
+    asked = "to have it removed: ask anna and eve, or have root type it at a terminal"
+    for who in (UNASKED, agent):
+        told = wording_refusal.ways_on(PLANS["other-peoples"], theirs, who)
+        assert asked in told
+        assert "MODE=" not in "".join(told)
+    assert not any("rename" in line or "May I" in line for line in told)
 
 
 def test_an_agent_is_told_what_to_run_instead_and_what_to_ask():
