@@ -321,7 +321,7 @@ def decide_on(plan: Plan, room: Room) -> tuple[Plan, Decision]:
     from safedocker import survey
     from safedocker.policy import decide
 
-    weigh = decide.wants_weight(room.policy, room.who)
+    weigh = decide.wants_weight(room.policy, room.who, plan)
     plan = survey.look_inside(plan, room.engine, weigh=weigh)
     return plan, decide.decide(plan, room.policy, room.who)
 

@@ -35,7 +35,7 @@ def ways_on(plan: Plan, decision: Decision, who: Caller) -> tuple[str, ...]:
     rule = decision.rule
     unprotected = decision.unprotected
     ways = []
-    if plan.safer:
+    if plan.safer and rule != "not-yours":
         ways.append(f"to keep the volumes: {clean(plan.safer)}")
     made = [loss for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
     ways += _to_make(made)
@@ -123,19 +123,18 @@ def safer(plan: Plan) -> str:
 
 def _for_an_agent(plan: Plan, decision: Decision) -> tuple[str, ...]:
     """What an agent can do: a safer command, and the question it may put to the person."""
+    if decision.rule == "not-yours":
+        return "leave it alone, and say whose it is", _who_may(plan)
     ways = []
-    theirs = decision.rule == "not-yours"
     if instead := safer(plan):
         ways.append(f"run instead, which keeps the volumes: {clean(instead)}")
-    elif not theirs and plan.form.name == "volume-rm" and plan.volumes:
+    elif plan.form.name == "volume-rm" and plan.volumes:
         name = plan.volumes[0].name
         ways.append(
             "to start afresh and keep it: use a volume of another name, or set this one aside: "
             f"safedocker rename {shlex.quote(clean(name))} {shlex.quote(clean(name) + '-old')}"
         )
     ways += _to_make([loss for loss in decision.unprotected if loss.kind is Kind.BIND_SOURCE])
-    if theirs:
-        return (*ways, "leave it alone, and say whose it is", _who_may(plan))
     ways += [
         f"ask the person: {question(plan)}",
         "only a person at a terminal can say yes; SAFEDOCKER variables change nothing for an agent",

@@ -113,9 +113,10 @@ class Decision:
         )
 
 
-def wants_weight(policy: Policy, who: Caller) -> bool:
+def wants_weight(policy: Policy, who: Caller, plan: Plan) -> bool:
     """Does what containers hold outside their volumes, or leave behind, make a difference?"""
-    return who.can_be_asked or bool(policy.layers) or policy.frozen is not None
+    theirs = any(loss.anothers for loss in plan.losses)
+    return who.can_be_asked or theirs or bool(policy.layers) or policy.frozen is not None
 
 
 # stake: (a person, nobody to ask, mode backup). "?": what can be protected is, else refused.

@@ -195,5 +195,6 @@ class Machine:
 @contextlib.contextmanager
 def shared(engine: PrivateEngine) -> Iterator[Machine]:
     """A machine before an engine; what is left in the engine is removed."""
+    engine.image("busybox:latest")
     with engine.swept(), Machine(engine) as machine:
         yield machine
