@@ -126,7 +126,7 @@ def _ask(host: str | None, context: str | None) -> tuple[tuple[Volume, ...], Tol
     """The engine's volumes and its events; None where it can't be asked, which is told."""
     try:
         with engine_here(host, context) as engine:
-            told = engine.traces.last(engine.identity.id, engine.now)
+            told = engine.traces.last(engine.identity, engine.now)
             return tuple(engine.snapshot()[0].values()), told
     except NoEngine as fault:
         terminal.Terminal().note(f"{fault.message}: only what was written down is told")

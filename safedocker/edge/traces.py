@@ -16,8 +16,8 @@ from safedocker.edge.host import Stream
 from safedocker.edge.porter import CHUNK, Porter
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
-from safedocker.loss.facts import COMPOSE_PROJECT, HELPER
-from safedocker.loss.history import Event, Happened, Told
+from safedocker.loss.facts import COMPOSE_PROJECT, HELPER, EngineIdentity
+from safedocker.loss.history import Event, Told
 from safedocker.loss.orphans import Origin, Trace
 
 EVENTS_SECONDS = 3.0
@@ -56,11 +56,13 @@ class Traces:
             return {}
         return _read(lines)
 
-    def last(self, engine_id: str, now: float) -> Told:
-        """What the engine's last events tell of volumes and containers; nothing where it does not
-        say what time it is. Raise NoEngine."""
+    def last(self, engine: EngineIdentity, now: float) -> Told:
+        """What the engine's last events tell of volumes and containers that went; nothing where it
+        does not say what time it is. Raise NoEngine."""
         if not now:
-            return Told(engine_id)
+            return Told(engine.id)
+        # 20.10 tells of a prune that it was, and not of the volumes; 26.1 tells of each (seen).
+        nameless = engine.version.partition(".")[0] in {"19", "20", "23", "24", "25"}
         params = {"since": "1", "until": f"{now:.9f}"}
         answer = self._wire.call("GET", "/events", "tell its last events", params)
         events, since = [], None
@@ -70,8 +72,8 @@ class Traces:
                 at = told.get("timeNano")
                 if isinstance(at, int):
                     since = at / 1e9 if since is None else since
-                    events += _happened(told, at / 1e9)
-        return Told(engine_id, tuple(events), since)
+                    events += _removal(told, at / 1e9, nameless=nameless)
+        return Told(engine.id, tuple(events), since)
 
     def tables(self, volume: str, seconds: float) -> dict[str, tuple[str, ...]]:
         """The tables of the small SQLite files in a volume, by the files' paths in it; at most
@@ -117,14 +119,17 @@ def tables_of(content: bytes) -> tuple[str, ...]:
         return ()
 
 
-def _happened(told: Mapping[str, Any], at: float) -> list[Event]:
+def _removal(told: Mapping[str, Any], at: float, *, nameless: bool) -> list[Event]:
     kind, actor = answers.text(told, "Type"), answers.mapping(told.get("Actor"))
-    happened = {"create": Happened.MADE, "destroy": Happened.GONE}.get(answers.text(told, "Action"))
     attributes = answers.texts(actor, "Attributes")
-    if happened is None or kind not in {"volume", "container"} or HELPER in attributes:
+    action = answers.text(told, "Action")
+    if nameless and (kind, action) == ("volume", "prune"):
+        return [Event(at, "prune", "")]
+    gone = action == "destroy"
+    if not gone or kind not in {"volume", "container"} or HELPER in attributes:
         return []
     id_ = answers.text(actor, "ID")
-    return [Event(at, kind, happened, id_ if kind == "volume" else attributes.get("name", id_))]
+    return [Event(at, kind, id_ if kind == "volume" else attributes.get("name", id_))]
 
 
 def _read(lines: list[str]) -> dict[str, Origin]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from safedocker.edge.wording import ago, clean, count, own_command, short
 from safedocker.loss.facts import Bytes
-from safedocker.loss.history import Cause, Happened
+from safedocker.loss.history import PRUNE, Cause
 
 if TYPE_CHECKING:
     from safedocker.loss.facts import Volume
@@ -82,8 +82,14 @@ def _row(entry: Entry, everything: Sequence[Entry], name: Names) -> tuple[str, .
 
 def _unseen_row(removal: Removal) -> tuple[str, ...]:
     event = removal.event
-    about = f"{event.kind} {short(event.name)}"
-    return when(event.at), "not known", "-", about, f"removed, {_cause(removal)}"
+    about = "volumes" if event.kind == PRUNE else f"{event.kind} {short(event.name)}"
+    return when(event.at), "not known", "-", about, f"{_went(removal)}, {_cause(removal)}"
+
+
+def _went(removal: Removal) -> str:
+    if removal.event.kind == PRUNE:
+        return "a prune, of which this engine does not tell what it took"
+    return "removed"
 
 
 def _done(entry: Entry, everything: Sequence[Entry]) -> str:
@@ -150,13 +156,8 @@ def of_volume(story: Story, name: Names, now: datetime.datetime) -> Iterator[str
     parts += [
         (one.event.at, list(_alone(one)))
         for one in story.removals
-        if one.cause is not Cause.COMMAND or id(one.entry) not in shown
-    ]
-    events = story.told.events if story.told else ()
-    parts += [
-        (one.at, [when(one.at), "  engine:   created"])
-        for one in events
-        if one.happened is Happened.MADE
+        if one.cause is not Cause.COMMAND
+        or (id(one.entry) not in shown and one.event.kind != PRUNE)
     ]
     for _, block in sorted(parts, key=lambda part: part[0], reverse=True):
         yield ""
@@ -198,7 +199,7 @@ def _told(entry: Entry, story: Story, name: Names, now: datetime.datetime) -> It
     if sizes:
         yield f"  held:     {Bytes(sizes[0])}"
     for one in story.removals:
-        if one.cause is Cause.COMMAND and one.entry is entry:
+        if one.cause is Cause.COMMAND and one.entry is entry and one.event.kind != PRUNE:
             yield f"  engine:   removed {when(one.event.at)}"
     if entry.backup:
         back = entry.undone_at(story.everything)
@@ -212,7 +213,7 @@ def _told(entry: Entry, story: Story, name: Names, now: datetime.datetime) -> It
 
 def _alone(removal: Removal) -> Iterator[str]:
     yield when(removal.event.at)
-    yield f"  engine:   removed, {_cause(removal)}"
+    yield f"  engine:   {_went(removal)}, {_cause(removal)}"
     if removal.cause is Cause.UNSEEN:
         past = "past safedocker: another program, or docker by its full path"
         ended = "; or a container ended that was started with --rm"

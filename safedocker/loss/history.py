@@ -7,6 +7,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+PRUNE = "prune"
 LASTS = 900.0  # seconds that a command may take from its line to the last removal
 EARLY = 2.0  # seconds by which the engine's clock may be behind
 
@@ -79,20 +80,13 @@ class Entry:
         return min(backs, default=None)
 
 
-class Happened(enum.Enum):
-    """What an engine tells of a thing."""
-
-    MADE = "created"
-    GONE = "removed"
-
-
 @dataclass(frozen=True)
 class Event:
-    """One of the engine's own events."""
+    """A removal, by the engine's own events. That something was made they do not tell surely: 20.10
+    says so each time a container mounts a volume."""
 
     at: float  # seconds since the epoch, by the engine's clock
-    kind: str  # "volume", "container"
-    happened: Happened
+    kind: str  # "volume", "container"; "prune" of volumes, by an engine that does not name them
     name: str
 
 
@@ -156,9 +150,9 @@ def chosen(entries: Iterable[Entry], wanted: Wanted) -> tuple[Entry, ...]:
 def without_doubles(entries: Iterable[Entry]) -> tuple[Entry, ...]:
     """Each decision once, though two logs tell it; the first that tells it counts. One that was
     called off counts as such alone."""
-    found: dict[tuple[float, int, int, str], Entry] = {}
+    found: dict[tuple[float, int, int, str, str], Entry] = {}
     for one in entries:
-        found.setdefault((one.at, one.person, one.pid, one.outcome), one)
+        found.setdefault((one.at, one.person, one.pid, one.outcome, one.backup), one)
     off = {
         (one.person, one.pid, one.command, one.backup)
         for one in found.values()
@@ -201,8 +195,6 @@ def removals(entries: Sequence[Entry], told: Told) -> tuple[Removal, ...]:
     ran = [one for one in without_doubles(entries) if one.ran]
     found = []
     for event in told.events:
-        if event.happened is not Happened.GONE:
-            continue
         maybe = [one for one in ran if one.at - EARLY <= event.at <= one.at + LASTS]
         # One that nobody looked at tells no engine either.
         maybe = [one for one in maybe if one.engine_id in {told.engine_id, ""}]
@@ -220,7 +212,12 @@ def removals(entries: Sequence[Entry], told: Told) -> tuple[Removal, ...]:
     return tuple(found)
 
 
+_PRUNES = frozenset({"volume-prune", "system-prune-volumes"})
+
+
 def _names(entry: Entry, event: Event) -> bool:
+    if event.kind == PRUNE:
+        return entry.form in _PRUNES
     if event.kind == "volume":
         return any(one.is_volume and one.name == event.name for one in entry.losses)
     return any(not one.is_volume and one.name == event.name for one in entry.losses)
@@ -230,4 +227,5 @@ def about(told: Told, *, volume: str = "", container: str = "") -> Told:
     """The events of one volume or one container alone; else those of all volumes."""
     kind, asked = ("container", container) if container and not volume else ("volume", volume)
     events = (e for e in told.events if e.kind == kind and (not asked or named(e.name, asked)))
-    return replace(told, events=tuple(events))
+    prunes = (e for e in told.events if e.kind == PRUNE and kind == "volume")
+    return replace(told, events=tuple(sorted((*events, *prunes), key=lambda e: e.at)))
