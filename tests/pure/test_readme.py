@@ -24,6 +24,7 @@ CODES = {
     Rule.NOBODY_TO_ASK: "data would be lost, and no person is at a terminal",
     Rule.MODE_DENY: "a policy's `mode` is `deny`",
     Rule.PROTECTED: "a volume, project or context that a policy protects",
+    Rule.NOT_YOURS: "data that is known to be another person's of this machine",
     Rule.FROZEN: "`safedocker freeze`",
     Rule.TYPE_THE_ENGINE: "the engine's name has to be typed, and nobody can",
     Rule.UNKNOWN_LOSS: "mode `backup`, and what would go could not be found out",
