@@ -14,7 +14,7 @@ from safedocker import auditing, inforce
 from safedocker.edge import process, terminal, wording_refusal
 from safedocker.errors import ExitCode, Refused, SafedockerError
 from safedocker.loss.history import DID_NOT_RUN
-from safedocker.policy.options import JOURNAL, Format, Journal
+from safedocker.policy.options import JOURNAL, Format
 
 if TYPE_CHECKING:
     from safedocker.loss.plan import Plan
@@ -86,9 +86,10 @@ def write(
 def call_off(room: Room) -> None:
     """The command does not run after all: where a line says that it was let, one more says so.
     Nothing is raised."""
+    wanted = room.policy[JOURNAL]
     for line in room.ran:
         with contextlib.suppress(Refused):
-            auditing.write({**line, "at": auditing.now(), "outcome": "called off"}, Journal.AUTO)
+            auditing.write({**line, "at": auditing.now(), "outcome": "called off"}, wanted)
     room.ran.clear()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from safedocker.edge import answers, ledger
 from safedocker.loss.facts import OWNER, EngineIdentity, Facts
 from safedocker.loss.owners import Mark, Signs
 
+_SECONDS = 1.0  # that the owners of folders are waited for
 _READ = 4 << 20  # bytes of each user's lines that are read, the last ones
 _MAKES = frozenset({"compose-up", "compose-create", "compose-run"})
 _FAR = 1e11  # seconds: what is past it is no date
@@ -22,7 +24,7 @@ def signs(facts: Facts, folders: Iterable[str]) -> Signs:
     """What this machine tells of the people that an engine on it serves. `folders` are those of
     Compose's projects. Nothing is raised: what can't be read tells nothing."""
     me = frozenset({os.getuid(), ledger.person()})
-    owners = {folder: uid for folder in folders if (uid := owner_of(folder)) is not None}
+    owners = _owners(folders)
     engine = facts.engine
     marks = _marks(engine) if engine is not None else ()
     names = {uid: name(uid) for uid in {*me, *owners.values(), *(one.uid for one in marks)}}
@@ -48,6 +50,22 @@ def _uid(login: str) -> int | None:
         return pwd.getpwnam(login).pw_uid
     except (KeyError, ValueError):  # ValueError: a null byte
         return None
+
+
+def _owners(folders: Iterable[str]) -> dict[str, int]:
+    """Whose the folders are, as far as that is told in time: one may be on a disk that is far
+    away, and gone."""
+    found: dict[str, int] = {}
+
+    def ask() -> None:
+        for folder in folders:
+            if (uid := owner_of(folder)) is not None:
+                found[folder] = uid
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_SECONDS)
+    return dict(found)
 
 
 def owner_of(folder: str) -> int | None:
