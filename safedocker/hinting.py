@@ -1,7 +1,8 @@
-"""Hints before a `docker run` or `create` at a terminal: what the image, the mounts and earlier
-containers say about where the data will go. What there is to say is loss/hints.py's.
+"""Hints at a terminal before containers are made: what images, mounts, earlier containers and other
+projects say about where the data will go. What there is to say is loss/hints.py's.
 
-A hint changes nothing: whatever can't be found out is not told. Each is told once in a folder.
+A hint changes nothing: whatever can't be found out is not told. Each is told once in a folder, or
+in a Compose project.
 """
 
 from __future__ import annotations
@@ -14,33 +15,50 @@ import sys
 from typing import TYPE_CHECKING
 
 from safedocker.edge import lines, probe, process
+from safedocker.errors import SafedockerError
 from safedocker.loss import databases, hints
 from safedocker.loss.hints import Hint, Image, Mounted, Source, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from safedocker.command.parse import Command
+    from safedocker.loss.facts import Model, ModelService
+    from safedocker.shim import Room, Settled
 
 VARIABLE = "SAFEDOCKER_HINTS"  # "off", or the names of those that are not wanted
 _HEAVY = ("node_modules", ".venv", "venv", "vendor")
-_DESKTOP = ("/.docker/run/", "/.docker/desktop/")
 _LAST = 1 << 20  # bytes of the audit that are looked through, the last ones
 
 
-def tell(command: Command) -> None:
-    """Say on stderr what there is to say of a container that is about to be made."""
-    unwanted = os.environ.get(VARIABLE, "").replace(",", " ").split()
-    if "off" in unwanted or command.helps or command.error or not command.operands:
+def tell(command: Command, room: Room | None = None) -> None:
+    """Say on stderr what there is to say of containers that are about to be made or started. `room`
+    is the walk's, where there was one: of Compose nothing is known without."""
+    if "off" in unwanted() or command.helps or command.error:
+        return
+    if command.path[0] == "compose":
+        if room is not None:
+            _tell_of_project(room)
         return
     socket = process.local_socket(command.globals)
-    mounted = hints.mounted(command, process.logical_directory())
-    if not socket or not (mounted or databases.of_image(command.operands[0])):
-        return
     here = process.logical_directory()
-    found = hints.hints(_start(command, mounted, socket))
-    for hint in found if found and _is_a_person() else ():
-        if hint.name not in unwanted and _is_new(hint, here):
+    mounted = hints.mounted(command, here)
+    image = command.operands[0] if command.operands else ""
+    if image and socket and (mounted or databases.of_image(image)):
+        _say(hints.hints(_start(command, mounted, socket)), here)
+
+
+def unwanted() -> frozenset[str]:
+    """The names of the hints that are switched off; "off" among them: all are."""
+    return frozenset(os.environ.get(VARIABLE, "").replace(",", " ").split())
+
+
+def _say(found: Iterable[Hint], where: str) -> None:
+    """Tell what has not been told before; `where` is the folder, or the project."""
+    silent = unwanted()
+    wanted = [hint for hint in found if hint.name not in silent]
+    for hint in wanted if wanted and _is_a_person() else ():
+        if _is_new(hint, where):
             shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in hint.told)
             sys.stderr.write(f"safedocker: hint: {shown}\n")
     sys.stderr.flush()
@@ -55,7 +73,7 @@ def _is_a_person() -> bool:
 def _start(command: Command, mounted: Sequence[Mounted], socket: str) -> Start:
     image = command.operands[0]
     name = command.value("name") or ""
-    sources = {one.source: here for one in mounted if one.kind == "bind" if (here := _see(one))}
+    sources = _sources(mounted)
     return Start(
         image=image,
         config=_config(socket, image),
@@ -65,9 +83,112 @@ def _start(command: Command, mounted: Sequence[Mounted], socket: str) -> Start:
         memory=hints.bytes_of(command.value("memory") or ""),
         environ=hints.environ(command.values("env")),
         sources=sources,
-        desktop=any(part in socket for part in _DESKTOP),
+        desktop=_is_slow(sources, socket),
         left=tuple(_left(socket, name)) if name and databases.of_image(image) else (),
     )
+
+
+def _tell_of_project(room: Room) -> None:
+    host = room.engine.identity.host if room.engine else ""
+    model = _model(room.settled) if host.startswith("unix://") else None
+    if model is None or not model.definitions:
+        return
+    socket = host.removeprefix("unix://")
+    folder = room.settled.client.folder(room.settled.command)
+    found = hints.hints_of_project(_project(model, folder, socket))
+    names = {one.key: one.name for one in model.volumes}
+    for service in _meant(room.settled, model):
+        mounted = hints.mounted_by(service, names)
+        if mounted or databases.of_image(service.image):
+            found += hints.hints(_start_of(service, mounted, socket))
+    _say(found, f"project {model.project}")
+
+
+def _meant(settled: Settled, model: Model) -> list[ModelService]:
+    """The services that the command is about, as far as hints go: those named with what they depend
+    on, or all; v1 names those too that only some profile enables."""
+    from safedocker.loss import services
+
+    named = services.services_named(settled.command)
+    chosen = services.with_dependencies(named, model)
+    first = (settled.versions.compose or (2,))[0] == 1
+    return [
+        one
+        for one in model.definitions
+        if (one.name in chosen if named else not (first and one.gated))
+    ]
+
+
+def _model(settled: Settled) -> Model | None:
+    """What Compose made of its files. `start` needs to know it for hints alone: it is asked when
+    the files are new, as that takes as long as Compose takes to start."""
+    from safedocker.edge import clients
+
+    command, client = settled.command, settled.client
+    if client.told or command.path[-1] != "start":
+        return client.told[-1] if client.told else None
+    folder = client.folder(command)
+    named = [os.path.join(folder, name) for name in clients.FILE_NAMES]
+    files = [path for path in (*command.project_values("file"), *named) if os.path.isfile(path)]
+    newest = max((os.stat(path).st_mtime_ns for path in files), default=0)
+    if not _is_new(Hint("looked at", f"{command.prefix} {newest}", ""), folder):
+        return None
+    with contextlib.suppress(SafedockerError):
+        return client.project(command, settled.versions, command.operands, or_name=True)
+    return None
+
+
+def _project(model: Model, folder: str, socket: str) -> hints.Project:
+    from safedocker.loss.facts import COMPOSE_FOLDER, COMPOSE_PROJECT
+
+    owners = {}
+    for volume in model.volumes:
+        if not volume.external and probe.PLAIN.fullmatch(volume.name):
+            _status, found = probe.ask(socket, f"/volumes/{volume.name}")
+            if isinstance(found, dict) and (of := _label(found, COMPOSE_PROJECT)):
+                owners[volume.name] = of
+    filters = json.dumps({"label": [f"{COMPOSE_PROJECT}={model.project}"]}, separators=(",", ":"))
+    _status, found = probe.ask(socket, f"/containers/json?all=1&filters={filters}")
+    each = found if isinstance(found, list) else ()
+    folders = {_label(one, COMPOSE_FOLDER) for one in each} - {""}
+    own = os.path.realpath(folder)
+    others = [one for one in sorted(folders) if folder and os.path.realpath(one) != own]
+    return hints.Project(model.project, owners, tuple(others))
+
+
+def _label(told: Mapping[str, object], key: str) -> str:
+    labels = told.get("Labels")
+    return str(labels.get(key) or "") if isinstance(labels, dict) else ""
+
+
+def _start_of(service: ModelService, mounted: Sequence[Mounted], socket: str) -> Start:
+    sources = _sources(mounted)
+    database = databases.of_image(service.image)
+    return Start(
+        image=service.image,
+        config=_config(socket, service.image),
+        mounted=tuple(mounted),
+        name=service.container,
+        user=service.user,
+        memory=hints.bytes_of(service.memory),
+        environ=service.environ,
+        sources=sources,
+        desktop=_is_slow(sources, socket),
+        left=tuple(_left(socket, service.container)) if database else (),
+        service=service.name,
+    )
+
+
+def _sources(mounted: Sequence[Mounted]) -> dict[str, Source]:
+    return {one.source: here for one in mounted if one.kind == "bind" if (here := _see(one))}
+
+
+def _is_slow(sources: Mapping[str, Source], socket: str) -> bool:
+    """Is it Docker Desktop that mounts these sources? Asked where that makes a difference."""
+    if not any(source.heavy for source in sources.values()):
+        return False
+    _status, info = probe.ask(socket, "/info")
+    return hints.is_desktop(info)
 
 
 def _config(socket: str, image: str) -> Image:

@@ -102,15 +102,14 @@ def tell(fault: SafedockerError) -> int:
     return telling.tell(fault)
 
 
-def before_making(command: Command) -> None:
+def before_making(command: Command, room: Room | None = None) -> None:
     """Note for the machine's log who makes what, where there is one; and tell a person at a
-    terminal what may be good to know of a container that is made."""
+    terminal what may be good to know of containers that are made."""
     note_making(command)
-    makes = command.path in {("container", "run"), ("container", "create")}
-    if makes and os.isatty(2) and os.isatty(0):
+    if command.path in forms.HINTED and os.isatty(2) and os.isatty(0):
         from safedocker import hinting
 
-        hinting.tell(command)
+        hinting.tell(command, room)
 
 
 def walk(call: Call) -> NoReturn:
@@ -141,7 +140,7 @@ def walk(call: Call) -> NoReturn:
             taken = guard(room)
             handover.hand_over(taken, room)
             _hang_up(room)
-            before_making(settled.command)
+            before_making(settled.command, room)
             process.become(call.real, call.words)
         except BaseException:
             handover.call_off(taken, room)

@@ -10,7 +10,7 @@ import pathlib
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -27,6 +27,9 @@ NEWEST = (99,)  # a Compose that does not say its version is read as the latest
 # Docker 28.1.0 to 28.5.2 drops the label entries of config.json's pruneFilters (docker/cli
 # d97f65c4da, f81816ef88); every other client sends them.
 PRUNE_FILTERS_DROPPED = ((28, 1, 0), (28, 5, 3))
+FILE_NAMES = tuple(
+    f"{name}.{ending}" for name in ("compose", "docker-compose") for ending in ("yaml", "yml")
+)
 _PROJECT_OF_V1 = re.compile(r"com\.docker\.compose\.project=([^'\"\]]+)")
 # Options of `docker run` that `create` does not have, that would make something, or that are judged
 # elsewhere.
@@ -59,6 +62,8 @@ class RealClient:
     real: str
     program: str
     streams: Streams  # the descriptors that Compose reads its files from
+    # What Compose has told of its files, the last answer last: who looks again need not ask again.
+    told: list[Model] = field(default_factory=list, compare=False)
 
     def versions(self, command: Command) -> Clients:
         """The versions of the client and, for a Compose command, of the Compose that will run.
@@ -243,7 +248,8 @@ class RealClient:
                 f"Compose's resolved configuration can't be read ({fault}): nothing was removed",
                 "see what it prints: docker compose config --format json",
             ) from fault
-        return Model(project, volumes, services, definitions=definitions)
+        self.told.append(Model(project, volumes, services, definitions=definitions))
+        return self.told[-1]
 
     def _disabled(self, command: Command, model: Model) -> tuple[str, ...]:
         """The file's services that the profiles in force leave out: theirs are no orphans."""
@@ -289,7 +295,8 @@ class RealClient:
                 f"Compose's resolved configuration can't be read ({fault}): nothing was removed",
                 "see what it prints: docker-compose config",
             ) from fault
-        return Model(project, volumes, tuple(section), definitions=definitions)
+        self.told.append(Model(project, volumes, tuple(section), definitions=definitions))
+        return self.told[-1]
 
     def _told_name(self, command: Command) -> str:
         """The project's name as the environment tells it, or v2's env files, which come into it.
@@ -305,6 +312,26 @@ class RealClient:
         read = [_variables(path) for path in files] or [self.dot_env(command)]
         names = [one.get("COMPOSE_PROJECT_NAME", "") for one in read]
         return next((name for name in reversed(names) if name), "")
+
+    def folder(self, command: Command) -> str:
+        """The project's folder, as its containers' label names it: that of the first file, or the
+        nearest above that has one.
+
+        Source: docker-semantics 2.2, 2.3.
+        """
+        told = command.project_value("project-directory")
+        if told:
+            return os.path.abspath(told)
+        separator = os.environ.get("COMPOSE_PATH_SEPARATOR", "") or os.pathsep
+        listed = os.environ.get("COMPOSE_FILE") or self.dot_env(command).get("COMPOSE_FILE", "")
+        files = command.project_values("file") or tuple(listed.split(separator))
+        if files[0]:
+            return "" if _remote(files[:1]) else os.path.dirname(os.path.abspath(files[0]))
+        above = pathlib.Path(os.path.abspath("."))
+        for folder in (above, *above.parents):
+            if any((folder / name).exists() for name in FILE_NAMES):
+                return str(folder)
+        return ""
 
     def dot_env(self, command: Command) -> dict[str, str]:
         """The variables of the project's .env, from which Compose v1 takes its engine too.

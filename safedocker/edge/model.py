@@ -11,6 +11,7 @@ from typing import Any
 
 from safedocker.edge.answers import mapping, mappings, sequence, text
 from safedocker.loss.facts import DryRun, HostPath, ModelService, ModelVolume
+from safedocker.loss.hints import Mounted
 
 # A long mount without a `bind:` map is made since (it was not on 2.26, it is on 2.40), and with one
 # that does not say `create_host_path` since 5.0.2. Sources: docker-semantics 4.4 and 9.4.
@@ -56,8 +57,7 @@ def _service(
     anonymous: set[str] = set()
     taken: set[str] = set()
     keys: set[str] = set()
-    for one in sequence(about, "volumes"):
-        mount = _mount_of_v1(one) if isinstance(one, str) else mapping(one)
+    for mount in _mounts(about):
         kind, source, target = text(mount, "type"), text(mount, "source"), text(mount, "target")
         if kind == "volume" and not source:
             anonymous.add(target)
@@ -94,7 +94,52 @@ def _service(
             text(rule, "action") == "rebuild"
             for rule in mappings(mapping(about.get("develop")), "watch")
         ),
+        mounted=tuple(_mounted(about)),
+        tmpfs=tuple(_tmpfs(about)),
+        container=text(about, "container_name") or _container(project, name, first=first),
+        user=text(about, "user"),
+        memory=_memory(about, first=first),
+        environ=_environ(about.get("environment")),
     )
+
+
+def _mounts(about: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        _mount_of_v1(one) if isinstance(one, str) else mapping(one)
+        for one in sequence(about, "volumes")
+    ]
+
+
+def _mounted(about: Mapping[str, Any]) -> Iterable[Mounted]:
+    for mount in _mounts(about):
+        kind, source, target = text(mount, "type"), text(mount, "source"), text(mount, "target")
+        if kind != "tmpfs":
+            yield Mounted(kind, source, target, mount.get("read_only") is True)
+
+
+def _tmpfs(about: Mapping[str, Any]) -> Iterable[str]:
+    for mount in _mounts(about):
+        if text(mount, "type") == "tmpfs":
+            size = mapping(mount.get("tmpfs")).get("size")
+            yield text(mount, "target") + (f":size={size}" if size else "")
+    told = about.get("tmpfs")
+    yield from [told] if isinstance(told, str) else map(str, sequence(about, "tmpfs"))
+
+
+def _container(project: str, service: str, *, first: bool) -> str:
+    """The name that Compose gives to a service's first container."""
+    return f"{project.lstrip('_-')}_{service}_1" if first else f"{project}-{service}-1"
+
+
+def _memory(about: Mapping[str, Any], *, first: bool) -> str:
+    """v1 heeds what `deploy` says with --compatibility alone, and prints it as mem_limit then."""
+    limits = mapping(mapping(mapping(about.get("deploy")).get("resources")).get("limits"))
+    return str(about.get("mem_limit") or ("" if first else limits.get("memory", "")))
+
+
+def _environ(told: object) -> dict[str, str]:
+    """A service's environment; what has no value is the client's own, and not known here."""
+    return {str(key): str(value) for key, value in mapping(told).items() if value is not None}
 
 
 def _mount_of_v1(spec: str) -> dict[str, Any]:
@@ -105,10 +150,11 @@ def _mount_of_v1(spec: str) -> dict[str, Any]:
     source, colon, rest = spec.partition(":")
     if not colon:
         return {"type": "volume", "target": spec}
-    target = rest.partition(":")[0]
+    target, _, mode = rest.partition(":")
+    mount = {"source": source, "target": target, "read_only": "ro" in mode.split(",")}
     if not source.startswith(("/", ".", "~")):
-        return {"type": "volume", "source": source, "target": target}
-    return {"type": "bind", "source": source, "target": target, "bind": {"create_host_path": True}}
+        return {"type": "volume", **mount}
+    return {"type": "bind", **mount, "bind": {"create_host_path": True}}
 
 
 def _makes(mount: Mapping[str, Any], version: tuple[int, ...]) -> bool:

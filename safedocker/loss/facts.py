@@ -6,8 +6,13 @@ import datetime
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from safedocker.loss.hints import Mounted
 
 COMPOSE_PROJECT = "com.docker.compose.project"
+COMPOSE_FOLDER = "com.docker.compose.project.working_dir"
 COMPOSE_SERVICE = "com.docker.compose.service"
 COMPOSE_ONEOFF = "com.docker.compose.oneoff"
 COMPOSE_VOLUME = "com.docker.compose.volume"
@@ -326,6 +331,13 @@ class ModelService:
     watched: bool = False  # a change of its sources replaces its containers under `watch`
     gated: bool = False  # only some profiles enable it
     hash: str = ""  # v1's, of its definition and image; "" where that was not asked
+    # What hints look at alone.
+    mounted: tuple[Mounted, ...] = ()  # but for what is in memory; named volumes by their keys
+    tmpfs: tuple[str, ...] = ()  # as --tmpfs takes them
+    container: str = ""  # the name of its first container
+    user: str = ""
+    memory: str = ""  # as --memory takes it; "" for no limit
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

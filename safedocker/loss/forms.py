@@ -479,6 +479,15 @@ FORMS = (
 )
 
 
+# What makes or starts containers, so that there may be a hint to tell before.
+HINTED = frozenset(
+    (
+        *(("container", verb) for verb in ("run", "create")),
+        *(("compose", verb) for verb in ("up", "create", "run", "start", "scale", "watch")),
+    )
+)
+
+
 def match(command: Command) -> Form | None:
     """Given a parsed command, return the row it falls under, or None when it can lose nothing.
 

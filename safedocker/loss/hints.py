@@ -13,6 +13,8 @@ from safedocker.loss import databases, mounts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from safedocker.loss.facts import ModelService
+
 
 class Hint(NamedTuple):
     """One line for a person. `subject` is what it is about: of each it is told once in a folder."""
@@ -51,7 +53,7 @@ class Mounted(NamedTuple):
 
 
 class Start(NamedTuple):
-    """A container that is about to be made: all that the rows look at."""
+    """A container that is about to be made, or started: all that the rows look at."""
 
     image: str  # as it was typed
     config: Image
@@ -63,6 +65,30 @@ class Start(NamedTuple):
     sources: Mapping[str, Source]
     desktop: bool  # is the engine Docker Desktop's?
     left: tuple[str, ...]  # anonymous volumes that a container of this name left behind
+    service: str = ""  # Compose's; "" for `docker run`
+
+    @property
+    def subject(self) -> str:
+        """What it is called: its service, its name, or else its image."""
+        return self.service or self.name or self.image
+
+    def mounting(self, source: str, target: str) -> str:
+        """How to mount a volume there, as it is written where this container is told of."""
+        if self.service:
+            return f'in the file, volumes: ["{source}:{target}"] of {self.service}'
+        return f"-v {source}:{target}"
+
+    def running_as(self, user: str) -> str:
+        """How to run it as another user."""
+        return f'user: "{user}"' if self.service else f"--user {user}"
+
+
+class Project(NamedTuple):
+    """A Compose project that is about to be started, and what is on the engine already."""
+
+    name: str
+    volumes: Mapping[str, str]  # the project that a volume of the file says it is of, by its name
+    folders: tuple[str, ...]  # other folders whose containers go by this project's name
 
 
 def data_of(row: databases.Database, start: Start) -> str:
@@ -98,14 +124,15 @@ def _no_volume(start: Start) -> Iterator[Hint]:
             "volume-beside",
             f"{first.source} {first.target}",
             f"the volume {first.source} is mounted at {first.target}, but this {row.name} keeps "
-            f"its data in {data}, which is {goes}: mount it there (-v {first.source}:{data})",
+            f"its data in {data}, which is {goes}: mount it there "
+            f"({start.mounting(first.source, data)})",
         )
         return
     yield Hint(
         "no-volume",
-        start.name or start.image,
+        start.subject,
         f"the data of this {row.name} go into {goes} that the next container will not find: "
-        f"give them a name (-v NAME:{data})",
+        f"give them a name ({start.mounting('NAME', data)})",
     )
 
 
@@ -118,7 +145,7 @@ def _bind_over_database(start: Start) -> Iterator[Hint]:
             holds.source,
             f"{holds.source} is mounted over the data of this {row.name}: what the image would "
             f"set up there is hidden, and owners follow the host; a named volume is made for it "
-            f"(-v NAME:{holds.target})",
+            f"({start.mounting('NAME', holds.target)})",
         )
 
 
@@ -141,7 +168,7 @@ def _owner(start: Start) -> Iterator[Hint]:
                 one.source,
                 f"this image runs as user {uid}, and {one.source} belongs to user {source.uid}, "
                 f"mode {source.mode & 0o7777:04o}: it can't {what} there; "
-                f"--user {source.uid}:{source.gid}, or a named volume",
+                f"{start.running_as(f'{source.uid}:{source.gid}')}, or a named volume",
             )
 
 
@@ -168,7 +195,7 @@ def _slow(start: Start) -> Iterator[Hint]:
                     "slow-mount",
                     posixpath.join(one.source, heavy),
                     f"{heavy} lies on a bind mount, which Docker Desktop makes slow: keep it in a "
-                    f"volume (-v NAME:{inside})",
+                    f"volume ({start.mounting('NAME', inside)})",
                 )
 
 
@@ -184,7 +211,8 @@ def _left_behind(start: Start) -> Iterator[Hint]:
             "left-behind",
             last,
             f"an earlier container {start.name} left its data in the anonymous volume {last}: "
-            f"to have them again: -v {last}:{holds.target if holds else data}",
+            f"to have them again: {start.mounting(last, holds.target if holds else data)}"
+            + (", and external: true for that volume" if start.service else ""),
         )
 
 
@@ -201,6 +229,42 @@ TABLE: tuple[tuple[str, Callable[[Start], Iterator[Hint]]], ...] = (
 def hints(start: Start) -> list[Hint]:
     """All that there is to say of a new container, the weightiest first."""
     return [hint for _name, row in TABLE for hint in row(start)]
+
+
+def _others_volume(project: Project) -> Iterator[Hint]:
+    for volume, owner in project.volumes.items():
+        if owner != project.name:
+            yield Hint(
+                "others-volume",
+                volume,
+                f"the volume {volume} is project {owner}'s: this project writes into the same "
+                f"data, and `down -v` of either takes it from both; external: true keeps it",
+            )
+
+
+def _name_taken(project: Project) -> Iterator[Hint]:
+    for folder in project.folders:
+        yield Hint(
+            "name-taken",
+            f"{project.name} {folder}",
+            f"the project {project.name} has containers of {folder} already: to Compose both "
+            f"folders are one project, and `up` here replaces those; -p NAME gives it its own",
+        )
+
+
+PROJECT_TABLE: tuple[tuple[str, Callable[[Project], Iterator[Hint]]], ...] = (
+    ("name-taken", _name_taken),
+    ("others-volume", _others_volume),
+)
+
+
+def hints_of_project(project: Project) -> list[Hint]:
+    """All that there is to say of a project, beside what there is of each container."""
+    return [hint for _name, row in PROJECT_TABLE for hint in row(project)]
+
+
+# Every name that a hint has, and that can be switched off.
+NAMES = (*(name for name, _row in PROJECT_TABLE), *(name for name, _row in TABLE), "volume-beside")
 
 
 # what a command says
@@ -220,11 +284,22 @@ def mounted(command: Command, folder: str) -> tuple[Mounted, ...]:
         mode = rest.partition(":")[2].split(",")
         told.append(Mounted(kind, source if colon else "", target, "ro" in mode))
     told += [one for value in command.values("mount") if (one := _of_mount(value, folder))]
-    for value in command.values("tmpfs"):
-        target, _, options = value.partition(":")
-        sizes = [one[5:] for one in options.split(",") if one.startswith("size=")]
-        told.append(Mounted("tmpfs", "", target, size=bytes_of(sizes[-1]) if sizes else None))
-    return tuple(told)
+    return (*told, *map(_of_tmpfs, command.values("tmpfs")))
+
+
+def _of_tmpfs(value: str) -> Mounted:
+    target, _, options = value.partition(":")
+    sizes = [one[5:] for one in options.split(",") if one.startswith("size=")]
+    return Mounted("tmpfs", "", target, size=bytes_of(sizes[-1]) if sizes else None)
+
+
+def mounted_by(service: ModelService, volumes: Mapping[str, str]) -> tuple[Mounted, ...]:
+    """Everything that a service of Compose's mounts; `volumes` gives their names by their keys."""
+    told = [
+        one._replace(source=volumes.get(one.source, one.source)) if one.kind == "volume" else one
+        for one in service.mounted
+    ]
+    return (*told, *map(_of_tmpfs, service.tmpfs))
 
 
 def _of_mount(value: str, folder: str) -> Mounted | None:
@@ -243,6 +318,11 @@ def _of_mount(value: str, folder: str) -> Mounted | None:
     read_only = any(fields.get(key) in {"1", "true"} for key in given)
     size = bytes_of(fields.get("tmpfs-size", ""))
     return Mounted(kind, source, posixpath.normpath(target), read_only, size)
+
+
+def is_desktop(info: object) -> bool:
+    """Is the engine Docker Desktop's, by what it answers to GET /info?"""
+    return isinstance(info, dict) and info.get("OperatingSystem") == "Docker Desktop"
 
 
 def environ(pairs: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safedocker.command.parse import parse
+from safedocker.edge import model
 from safedocker.loss import hints
 from safedocker.loss.hints import Image, Mounted, Source, Start
 
@@ -135,3 +136,84 @@ def test_sizes_are_dockers(size, told):
 )
 def test_mounts_are_read(line, told):
     assert start(line).mounted == (told,)
+
+
+SHOP = hints.Project("shop", {"shop_db": "shop", "fixedname": "other"}, ())
+
+
+def test_a_volume_of_another_project_is_told_with_what_down_would_do():
+    (hint,) = hints.hints_of_project(SHOP)
+    assert (hint.name, hint.subject) == ("others-volume", "fixedname")
+    assert "project other's" in hint.told
+    assert "external: true" in hint.told
+
+
+def test_a_projects_name_that_another_folder_uses_is_told_once_for_each_folder():
+    told = hints.hints_of_project(SHOP._replace(volumes={}, folders=("/srv/shop", "/old/shop")))
+    assert [hint.name for hint in told] == ["name-taken", "name-taken"]
+    assert len({hint.subject for hint in told}) == 2
+    assert hints.hints_of_project(SHOP._replace(volumes={"shop_db": "shop"})) == []
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"OperatingSystem": "Docker Desktop"}, True),
+        ({"OperatingSystem": "Debian GNU/Linux 12 (bookworm)"}, False),
+        ({}, False),
+        (None, False),
+    ],
+)
+def test_v14_docker_desktop_is_known_by_what_the_engine_calls_its_system(info, told):
+    assert hints.is_desktop(info) is told
+
+
+def test_of_a_service_a_hint_says_what_to_write_into_the_file():
+    container = start("run postgres", OLD)._replace(service="db")
+    (hint,) = hints.hints(container)
+    assert hint.subject == "db"
+    assert 'volumes: ["NAME:/var/lib/postgresql/data"] of db' in hint.told
+    assert "-v" not in hint.told
+
+
+SERVICES = {
+    "db": {
+        "image": "postgres:15",
+        "environment": {"PGDATA": "/pg", "EMPTY": None},
+        "volumes": [{"type": "volume", "source": "data", "target": "/pg"}],
+        "deploy": {"resources": {"limits": {"memory": "67108864"}}},
+        "tmpfs": "/run:size=1g",
+    },
+    "app": {
+        "image": "app",
+        "user": "1000",
+        "container_name": "mine",
+        "mem_limit": "1g",
+        "volumes": ["/src:/app:ro", "/anon"],
+        "tmpfs": ["/t"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "name", "memory"),
+    [((1, 29), "shop_db_1", ""), ((2, 40), "shop-db-1", "67108864")],
+)
+def test_services_are_read_as_each_compose_prints_them(version, name, memory):
+    db, app = model.services(SERVICES, "shop", version)
+    assert (db.container, db.memory, db.environ) == (name, memory, {"PGDATA": "/pg"})
+    assert (app.container, app.memory, app.user) == ("mine", "1g", "1000")
+    assert hints.mounted_by(db, {"data": "shop_data"}) == (
+        Mounted("volume", "shop_data", "/pg"),
+        Mounted("tmpfs", "", "/run", size=1 << 30),
+    )
+    assert hints.mounted_by(app, {}) == (
+        Mounted("bind", "/src", "/app", True),
+        Mounted("volume", "", "/anon"),
+        Mounted("tmpfs", "", "/t"),
+    )
+
+
+def test_every_hint_has_a_name_that_can_be_switched_off():
+    assert len(set(hints.NAMES)) == len(hints.NAMES)
+    assert {"name-taken", "owner", "volume-beside", "slow-mount"} <= set(hints.NAMES)
