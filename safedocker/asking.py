@@ -11,9 +11,7 @@ from safedocker.edge import batch, process, wording
 from safedocker.errors import Refused
 from safedocker.loss.plan import Kind
 from safedocker.policy import batch as covering
-from safedocker.policy.decide import Action
-from safedocker.policy.options import BIND_MISSING, BindMissing
-from safedocker.policy.stakes import Stake
+from safedocker.policy import decide
 from safedocker.survey import hostpaths
 
 if TYPE_CHECKING:
@@ -71,15 +69,14 @@ def ask(plan: Plan, decision: Decision, offers: Sequence[Offer], room: Room) -> 
 
 def make_by_policy(plan: Plan, decision: Decision, room: Room) -> None:
     """Make the host paths that are missing, where the policy has that done."""
-    passed = {one.stake for one in decision.verdicts if one.action is Action.PASS}
-    if room.policy[BIND_MISSING] is BindMissing.CREATE and Stake.MISPLACED in passed:
-        make_paths(plan)
+    make_paths(plan, decide.to_make(decision, room.policy, plan))
 
 
-def make_paths(plan: Plan) -> None:
-    """Make the host paths as the person who calls, so that Docker does not do it as root."""
+def make_paths(plan: Plan, chosen: frozenset[str] | None = None) -> None:
+    """Make the host paths, or those that are chosen, as the person who calls, so that Docker does
+    not do it as root."""
     for loss in plan.losses:
-        if loss.kind is Kind.BIND_SOURCE:
+        if loss.kind is Kind.BIND_SOURCE and (chosen is None or loss.name in chosen):
             try:
                 hostpaths.make(loss.name, file=loss.file)
             except OSError as fault:

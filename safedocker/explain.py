@@ -65,7 +65,7 @@ def explain(program: str, words: Sequence[str], *, can_ask: bool) -> Explained:
             why = "it asks for itself, and stdin is at its end: that is a No"
             return _passes(found, why, "asks-itself")
         policy, who = inforce.in_force(can_ask=can_ask)
-        with shim.connect(settled) or contextlib.nullcontext() as engine:
+        with shim.connect(settled, policy) or contextlib.nullcontext() as engine:
             plan = survey.look_inside(survey.survey(settled, engine), engine, weigh=True)
     except WouldFail as fault:
         said = f": {fault}" if str(fault) else ""

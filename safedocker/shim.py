@@ -231,7 +231,7 @@ def enter(settled: Settled) -> Room:
 
     terminal = Terminal()
     policy, who = inforce.in_force(can_ask=terminal.can_ask)
-    engine = connect(settled)
+    engine = connect(settled, policy)
     store = FolderStore(pathlib.Path(process.backups_folder(policy[STORE])))
     handover.put_right(store, engine, terminal)
     turn = batch.Turn(pathlib.Path(process.state_folder()))
@@ -239,11 +239,13 @@ def enter(settled: Settled) -> Room:
     return Room(settled, engine, store, terminal, policy, who, turn, parent, [])
 
 
-def connect(settled: Settled) -> Engine | None:
+def connect(settled: Settled, policy: Policy) -> Engine | None:
     """The engine that the command addresses; None for a form that needs none."""
     from safedocker.edge.engine import Engine
+    from safedocker.policy.options import BIND_REMOTE, BindRemote
 
-    return Engine(address_of(settled)) if settled.form.reach.needs_engine else None
+    looks = policy[BIND_REMOTE] is BindRemote.LOOK
+    return Engine(address_of(settled), looks=looks) if settled.form.reach.needs_engine else None
 
 
 def address_of(settled: Settled) -> Address:

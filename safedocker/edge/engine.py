@@ -59,8 +59,9 @@ LEAST = 0.05  # seconds below which a look is not begun
 class Engine:
     """One engine, asked over one address. Close it before exec: that removes what we left there."""
 
-    def __init__(self, address: Address, timeout: float = 20.0) -> None:
+    def __init__(self, address: Address, timeout: float = 20.0, *, looks: bool = True) -> None:
         """Connect. `timeout` is in seconds, for the connection and for each ordinary answer.
+        `looks`: host paths may be looked for there, if the engine is on another host.
 
         Raise NoEngine for whatever stands in the way, in one sentence.
         """
@@ -69,7 +70,7 @@ class Engine:
         self._runner = Runner(self._wire)
         self.trials = Trials(self._wire, self._porter)
         self._tarrer = Tarrer(self._wire, self._porter)
-        self.host = Host(self._wire, self._porter)
+        self.host = Host(self._wire, self._porter, looks or address.host.startswith("unix:"))
         self.traces = Traces(self._wire, self._porter)
         self.mover = Mover(self._wire, self._porter)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer

@@ -40,7 +40,8 @@ class Stat:
 class Host:
     """The host of one engine."""
 
-    def __init__(self, wire: Wire, porter: Porter) -> None:
+    def __init__(self, wire: Wire, porter: Porter, looks: bool = True) -> None:
+        self.looks = looks  # may its paths be looked for?
         self._wire = wire
         self._porter = porter
 

@@ -391,6 +391,8 @@ def _choices(
     """
     paths = _only_paths(decision) and not plan.gaps
     on = "Go on, Docker makes the path" if paths else "Go on without a backup"
+    if paths and not all(loss.certain for loss in decision.unprotected):
+        on += " if it is not there"
     choices = [(on, Chosen(Answer.WITHOUT)), ("Cancel", Chosen(Answer.CANCEL))]
     otherwise: list[tuple[str, Chosen]] = []
     first = Answer.CANCEL

@@ -131,7 +131,9 @@ def headline(plan: Plan) -> str:
         told.append(f"delete {summary(gone, of)}")
     if written:
         told.append(f"overwrite {summary(written)}")
-    if made:
+    if made and not any(loss.certain for loss in made):
+        told.append(f"make {count(len(made), 'host path')}{of} if not there on the engine's host")
+    elif made:
         told.append(f"make {count(len(made), 'host path')}{of} that should be there")
     if told:
         return f"Would {', and '.join(told)}"
@@ -200,6 +202,8 @@ def cells(loss: Loss, now: datetime.datetime) -> Cells:
     """A loss in the columns of `titles`. `now` is UTC."""
     name = short(loss.name)
     kind = _kind(loss)
+    if loss.kind is Kind.BIND_SOURCE and not loss.certain:
+        return Cells(name, "-", "can't be known from here", "-", kind)
     if loss.kind in _PLAIN:
         return Cells(name, "-", _PLAIN[loss.kind], "-", kind)
     if loss.holds is Holds.EMPTY and loss.in_memory:

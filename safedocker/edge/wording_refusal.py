@@ -38,7 +38,7 @@ def ways_on(plan: Plan, decision: Decision, who: Caller) -> tuple[str, ...]:
     if plan.safer and rule != "not-yours":
         ways.append(f"to keep the volumes: {clean(plan.safer)}")
     made = [loss for loss in unprotected if loss.kind is Kind.BIND_SOURCE]
-    ways += _to_make(made)
+    ways += _to_make(made, plan)
     if plan.gaps:
         ways.append("no backup can protect what is not known, so none was taken")
     elif unprotected and rule == "nobody-to-ask" and len(made) < len(unprotected):
@@ -76,7 +76,12 @@ def _who_may(plan: Plan) -> str:
     return clean(wording_people.ways_on(plan.losses))
 
 
-def _to_make(made: Sequence[Loss]) -> list[str]:
+def _to_make(made: Sequence[Loss], plan: Plan) -> list[str]:
+    if any(not loss.certain for loss in made):
+        line = command_line(plan.command)
+        return [f"to have it looked for there first: SAFEDOCKER_BIND_REMOTE=look {line}"]
+    here = plan.engine is None or plan.engine.host.startswith("unix:")
+    where = "" if here else ", on the engine's host"
     ways = []
     for program, found in (
         ("mkdir -p", [loss.name for loss in made if not loss.file]),
@@ -84,7 +89,7 @@ def _to_make(made: Sequence[Loss]) -> list[str]:
     ):
         if found:
             line = clean(shlex.join(found))
-            ways.append(f"to make the path yourself first: {program} {line}")
+            ways.append(f"to make the path yourself first{where}: {program} {line}")
     return ways
 
 
@@ -134,7 +139,9 @@ def _for_an_agent(plan: Plan, decision: Decision) -> tuple[str, ...]:
             "to start afresh and keep it: use a volume of another name, or set this one aside: "
             f"safedocker rename {shlex.quote(clean(name))} {shlex.quote(clean(name) + '-old')}"
         )
-    ways += _to_make([loss for loss in decision.unprotected if loss.kind is Kind.BIND_SOURCE])
+    paths = [loss for loss in decision.unprotected if loss.kind is Kind.BIND_SOURCE]
+    if all(loss.certain for loss in paths):
+        ways += _to_make(paths, plan)
     ways += [
         f"ask the person: {question(plan)}",
         "only a person at a terminal can say yes; SAFEDOCKER variables change nothing for an agent",

@@ -390,6 +390,7 @@ class Facts:
     dangling: frozenset[str] | None = None  # volumes that the engine says nobody uses
     paths: tuple[HostPath, ...] = ()  # those that containers which start will mount
     missing: Mapping[str, bool | None] = field(default_factory=dict)  # by source; None: unknown
+    unlooked: bool = False  # nobody looked for the paths: they are another host's
     overwritten: tuple[Overwritten, ...] = ()
     swarm: Swarm | None = None  # None: not in a swarm, or not asked
     images: tuple[Image, ...] = ()

@@ -100,7 +100,8 @@ class Loss:
     project: str | None = None
     in_memory: str = ""  # a database that runs with it, and that writes when it ends
     disposable: bool = False  # of a container that was started with --rm, and that ends
-    certain: bool = True  # False: it may go or stay, the swarm chooses; read as if it went
+    # False: it may go or stay, the swarm chooses; or a host path may be there. Read as the worst.
+    certain: bool = True
     image: str = ""  # of the container that an anonymous volume belongs to
     target: str = ""  # where that mounts it
     labels: Mapping[str, str] = field(default_factory=dict)  # its own, and its container's

@@ -297,7 +297,7 @@ def missing_paths(facts: Facts) -> list[Loss]:
     writes, and what a person meant to give it, are two different places from then on."""
     found: dict[str, list[HostPath]] = {}
     for path in facts.paths:
-        if facts.missing.get(path.source):
+        if facts.missing.get(path.source) or facts.unlooked:
             found.setdefault(path.source, []).append(path)
     losses = []
     for source, mounts in found.items():
@@ -309,12 +309,24 @@ def missing_paths(facts: Facts) -> list[Loss]:
         if first.near:
             why += f"; did you mean {' or '.join(first.near)}?"
         file = in_image or nearby.looks_like_file(source, first.target)
-        losses.append(Loss(Kind.BIND_SOURCE, source, None, why, used_by=users, file=file))
+        losses.append(
+            Loss(
+                Kind.BIND_SOURCE,
+                source,
+                None,
+                why,
+                used_by=users,
+                file=file,
+                certain=not facts.unlooked,
+            )
+        )
     return losses
 
 
 def unseen_paths(facts: Facts) -> tuple[str, ...]:
     """The host paths of which nobody could say whether they are there, as gaps."""
+    if facts.unlooked:
+        return ()
     unseen = (path.source for path in facts.paths if facts.missing.get(path.source) is None)
     return tuple(
         f"whether {source} is there on the engine's host" for source in dict.fromkeys(unseen)

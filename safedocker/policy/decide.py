@@ -17,6 +17,7 @@ from safedocker.policy.layers import Policy, Value, matches
 from safedocker.policy.options import (
     ASK_ABOVE,
     BIND_MISSING,
+    BIND_PATHS,
     DISPOSABLE_LABELS,
     DISPOSABLE_PROJECTS,
     DISPOSABLE_VOLUMES,
@@ -24,13 +25,13 @@ from safedocker.policy.options import (
     PROTECTED_CONTEXTS,
     PROTECTED_PROJECTS,
     PROTECTED_VOLUMES,
-    BindMissing,
     Caller,
     Challenge,
     Mode,
     Option,
     Others,
 )
+from safedocker.policy.paths import BindMissing, answer
 from safedocker.policy.stakes import Stake, protectable, weigh
 
 
@@ -165,7 +166,9 @@ def _of_a_path(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     ruling = policy.mode(loss.kind, plan.engine)
     action, rule, _told = _by_mode(stake, False, ruling, who)
     local = plan.engine is not None and plan.engine.host.startswith("unix:")
-    missing = policy.under(BIND_MISSING, ruling)
+    if not loss.certain:
+        because = "whether it is there can't be known from here"
+    missing = _missing(loss.name, policy, ruling)
     match missing:
         case BindMissing.ASK:
             pass
@@ -179,6 +182,28 @@ def _of_a_path(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
         case _:
             assert_never(missing)
     return Verdict(loss, stake, action, because, rule)
+
+
+def _missing(path: str, policy: Policy, ruling: Value[Mode]) -> BindMissing:
+    """What the policy says of a path that is not there. Where `bind_missing` is binding, patterns
+    that are not can only tighten it."""
+    rules = policy.under(BIND_PATHS, ruling)
+    told = answer(path, rules, policy.under(BIND_MISSING, ruling))
+    every = policy.of(BIND_MISSING)
+    loosens = told is not every.value and not BIND_MISSING.stricter(told, every.value)
+    return every.value if loosens and every.bound and not policy.of(BIND_PATHS).bound else told
+
+
+def to_make(decision: Decision, policy: Policy, plan: Plan) -> frozenset[str]:
+    """The host paths that are to be made before the command runs, by policy."""
+    return frozenset(
+        one.loss.name
+        for one in decision.verdicts
+        if one.stake is Stake.MISPLACED
+        and one.action is Action.PASS
+        and _missing(one.loss.name, policy, policy.mode(one.loss.kind, plan.engine))
+        is BindMissing.CREATE
+    )
 
 
 # What a protected or a disposable project has; a volume's name is looked at for itself.
@@ -419,6 +444,8 @@ def _reason(
 
 def _what(plan: Plan, verdicts: list[Verdict]) -> str:
     if not plan.gaps and all(verdict.stake is Stake.MISPLACED for verdict in verdicts):
+        if not any(verdict.loss.certain for verdict in verdicts):
+            return "whether a host path is there can't be known from here"
         return "a host path that is not there would be made"
     return "data would be lost"
 

@@ -15,7 +15,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from safedocker.policy.options import (
     CallerKind,
     Frozen,
 )
+from safedocker.policy.paths import BindRule
 
 FILE = "policy.toml"
 PROJECT_FILE = ".safedocker.toml"
@@ -166,7 +167,7 @@ def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> La
     settings = []
     for key, value in _leaves(tree, ()):
         try:
-            checked = _option(key).type.read(value)
+            checked = _at_home(_option(key).type.read(value))
         except ValueError as fault:
             raise _fault(text, place, key, str(fault)) from fault
         bind = any(key[: len(one)] == one for one in bound)
@@ -226,6 +227,13 @@ def _option(key: Key) -> Any:
             near = difflib.get_close_matches(told, [".".join(one) for one in _known_keys()], 1)
             also = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"there is no option {told!r}{also}")
+
+
+def _at_home(value: Any) -> Any:
+    """A value with the home folder for the ~ of its patterns of paths."""
+    if isinstance(value, tuple) and any(isinstance(one, BindRule) for one in value):
+        return tuple(replace(rule, path=os.path.expanduser(rule.path)) for rule in value)
+    return value
 
 
 def _fault(text: str, place: str, key: Key, told: str) -> BadPolicy:

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from safedocker.loss.facts import Bytes
 from safedocker.loss.plan import Kind, Protect
+from safedocker.policy.paths import RULES, BindMissing, refuses_more
 from safedocker.policy.values import (
     AGE,
     COUNT,
@@ -42,13 +43,11 @@ class Mode(enum.Enum):
     ALLOW = "allow"  # let it go; what can be made again from its definition is still recorded
 
 
-class BindMissing(enum.Enum):
-    """What to do about a host path that is not there, and that Docker would make."""
+class BindRemote(enum.Enum):
+    """How it is found out whether a host path is there, on an engine of another host."""
 
-    ASK = "ask"  # a person is asked; where nobody can be, the command is refused
-    CREATE = "create"  # it is made first, as whoever calls
-    REFUSE = "refuse"
-    ALLOW = "allow"  # Docker makes it
+    UNKNOWN = "unknown"  # it is not: a person is told so and asked, nobody is let through
+    LOOK = "look"  # a container that would mount it is made there, and removed again
 
 
 class Others(enum.Enum):
@@ -309,6 +308,23 @@ STORE = Option(
     "in the home",
     "SAFEDOCKER_STORE",
 )
+BIND_PATHS = Option(
+    "bind_paths",
+    RULES,
+    (),
+    refuses_more,
+    "the same for those below a place, the first that fits before `bind_missing`: "
+    '`[{path = "/srv/**", action = "create"}]`',
+)
+BIND_REMOTE = Option(
+    "bind_remote",
+    Choice(BindRemote, "way to look on another host"),
+    BindRemote.UNKNOWN,
+    _among({BindRemote.LOOK: (BindRemote.UNKNOWN,), BindRemote.UNKNOWN: ()}),
+    "whether a host path is there on an engine of another host: `unknown`, and so treated as one "
+    "that is not; `look` makes a container there that would mount it, and removes it",
+    "SAFEDOCKER_BIND_REMOTE",
+)
 PROTECTED_VOLUMES = Option(
     "protected.volumes",
     PATTERNS,
@@ -421,6 +437,8 @@ OPTIONS: tuple[Option[Any], ...] = (
     OTHERS,
     JOURNAL,
     STORE,
+    BIND_PATHS,
+    BIND_REMOTE,
     PROTECTED_VOLUMES,
     PROTECTED_PROJECTS,
     PROTECTED_CONTEXTS,

@@ -104,6 +104,8 @@ def with_paths(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     broken = {path.of for path in needed if missing[path.source]}
     starts_all_the_same = starts.unbroken(command, facts, broken)
     paths = [path for path in new if starts_all_the_same(path.of)]
+    if not engine.host.looks:  # what is there already was started once, with all that it mounts
+        return replace(facts, paths=tuple(paths), unlooked=True)
     for container in starts.started(command, facts):
         if starts_all_the_same(services.service_of(container)):
             paths += container.binds
@@ -116,6 +118,8 @@ def _looked_at(paths: list[HostPath], engine: Engine, facts: Facts) -> Facts:
 
 
 def _any_missing(containers: Iterable[Container], engine: Engine) -> bool:
+    if not engine.host.looks:
+        return False
     inspected = [engine.inspect(one) for one in containers]
     sources = [path.source for one in inspected for path in one.binds]
     return any(gone is not False for gone in hostpaths.look(sources, engine).values())

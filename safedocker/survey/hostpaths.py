@@ -45,8 +45,11 @@ def of_run(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     image = command.operands[0] if command.operands else ""
     paths = [HostPath(bind.source, bind.target, "", image) for bind in told.makes]
     inherited = _of_donors(told.donors, {path.target for path in paths}, engine, facts)
-    missing = look([path.source for path in (*paths, *inherited)], engine)
-    facts = replace(facts, paths=(*paths, *inherited), missing=missing)
+    facts = replace(facts, paths=(*paths, *inherited))
+    if not engine.host.looks:
+        return replace(facts, paths=tuple(paths), unlooked=True)
+    missing = look([path.source for path in facts.paths], engine)
+    facts = replace(facts, missing=missing)
     if not any(missing.values()):
         return facts
     if any(look([bind.source for bind in told.needs], engine).values()):
@@ -60,6 +63,8 @@ def of_containers(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     command = settled.command
     if len(command.operands) > 1 and (command.on("attach") or command.on("interactive")):
         raise WouldFail("docker attaches to one container only")
+    if not engine.host.looks:
+        return facts  # what they mount was there when they were started first
     return _of_each(reach.started_containers(command, facts), engine, facts)
 
 
@@ -125,12 +130,15 @@ def _of_each(containers: Iterable[Container], engine: Engine, facts: Facts) -> F
 
 
 def look(sources: Iterable[str], engine: Engine) -> dict[str, bool | None]:
-    """Which of these paths of the engine's host are missing, and would be made; None: unknown.
+    """Which of these paths of the engine's host are missing, and would be made; None: unknown, as
+    all are where policy lets nobody look for them.
 
     A path that is here is there, for an engine of this machine. What is not here may be on the
     other side of a virtual machine's wall, so the engine is asked.
     """
     local = engine.identity.host.startswith("unix:")
+    if not engine.host.looks:
+        return dict.fromkeys(sources)
     missing: dict[str, bool | None] = {}
     for source in dict.fromkeys(sources):
         if local and process.stands(source):

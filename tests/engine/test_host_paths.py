@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import socket
 import socketserver
 import subprocess
@@ -370,23 +371,68 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_s24_what_is_here_says_nothing_about_another_host(shell, app, far):
-    """The path is here, and not on the engine's host: Docker would make it there."""
+    """The path is here, and not on the engine's host: Docker would make it there. That is found out
+    where the policy has it looked for, and told to be unknown elsewhere."""
+    there = {"DOCKER_HOST": far, "SAFEDOCKER_BIND_REMOTE": "look"}
     with tempfile.TemporaryDirectory(dir="/run") as here:
         command = f"docker run --rm --network none -v {here}:/srv busybox true"
-        done = shell.run(command, cwd=app, DOCKER_HOST=far)
+        done = shell.run(command, cwd=app, **there)
         assert done.returncode == 77, done.stderr
         assert here in done.stderr
-        command = f"docker run --rm --network none -v {app}/here:/srv busybox echo yes"
-        assert shell.run(command, cwd=app, DOCKER_HOST=far).stdout == "yes\n"
+        assert "on the engine's host: mkdir" in done.stderr
+    command = f"docker run --rm --network none -v {app}/here:/srv busybox echo yes"
+    assert shell.run(command, cwd=app, **there).stdout == "yes\n"
+    before = shell.engine.holdings()
+    done = shell.run(command, cwd=app, DOCKER_HOST=far)
+    assert (done.returncode, done.stdout) == (77, "")
+    told = " ".join(done.stderr.split())
+    assert "can't be known from here" in told
+    assert "mkdir" not in told
+    assert shell.engine.holdings() == before
+    way = re.search(r"SAFEDOCKER_BIND_REMOTE=look docker .+", done.stderr)
+    assert way
+    assert shell.run(way[0], cwd=app, DOCKER_HOST=far).stdout == "yes\n"
+    allowed = {"DOCKER_HOST": far, "SAFEDOCKER_BIND_MISSING": "allow"}
+    assert shell.run(command, cwd=app, **allowed).stdout == "yes\n"
 
 
-def test_s24_a_person_is_not_offered_to_make_it_here(shell, app, far):
+@pytest.mark.parametrize("looks", ["look", "unknown"])
+def test_s24_a_person_is_not_offered_to_make_it_here(shell, app, far, looks):
     with tempfile.TemporaryDirectory(dir="/run") as here:
         command = f"docker run --rm -v {here}:/srv busybox true"
-        screen = shell.terminal(command, cwd=app, DOCKER_HOST=far)
+        there = {"DOCKER_HOST": far, "SAFEDOCKER_BIND_REMOTE": looks}
+        screen = shell.terminal(command, cwd=app, **there)
         screen.asked().type("\x03")
         assert screen.ended() == 130
         assert "Create" not in screen.text
+        assert ("if it is not there" in screen.text) is (looks == "unknown")
+
+
+def test_s24_what_runs_on_another_host_already_is_not_asked_about(shell, app, far):
+    """What a container mounts that is there was mounted before: start and restart go on."""
+    shell.out(f"docker create --name web --network none -v {app}/here:/srv busybox true")
+    try:
+        for verb in ("start", "restart -t 0"):
+            done = shell.run(f"docker {verb} web", cwd=app, DOCKER_HOST=far)
+            assert (done.returncode, done.stdout) == (0, "web\n"), done.stderr
+    finally:
+        shell.out("docker rm -f web")
+
+
+def test_s24_compose_on_another_host(shell, app, far):
+    (app / "docker-compose.yml").write_text(
+        "version: '2.4'\nservices:\n  web: {image: busybox, network_mode: none, "
+        "volumes: ['./here:/srv']}\n"
+    )
+    up = f"{shell.compose} up --no-color"
+    try:
+        done = shell.run(up, cwd=app, DOCKER_HOST=far)
+        assert done.returncode == 77, done.stderr
+        assert "can't be known from here" in " ".join(done.stderr.split())
+        looked = shell.run(up, cwd=app, DOCKER_HOST=far, SAFEDOCKER_BIND_REMOTE="look")
+        assert looked.returncode == 0, looked.stderr
+    finally:
+        shell.out(f"{shell.compose} down", cwd=app)
 
 
 def test_s24_the_engine_is_asked_what_stands_on_its_host(shell, app):

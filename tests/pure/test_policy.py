@@ -36,12 +36,12 @@ from safedocker.policy.options import (
     PROTECT,
     PROTECTED_VOLUMES,
     STRICTER_MODES,
-    BindMissing,
     Caller,
     CallerKind,
     Format,
     Mode,
 )
+from safedocker.policy.paths import BindMissing
 from tests.pure.test_decide import PERSON, SCRIPT, a_loss, a_plan
 
 AGENT = Caller(CallerKind.AGENT, "CLAUDECODE")
