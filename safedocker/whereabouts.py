@@ -20,6 +20,7 @@ from safedocker.loss.orphans import Origin, Trace
 from safedocker.loss.places import Place, Sort
 from safedocker.loss.plan import Kind
 from safedocker.loss.storage import Saved, Spot, Storage
+from safedocker.survey import downs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +119,8 @@ def look_at(
         )
     found = [place for one in wanted for place in places.of_container(one, facts.volumes)]
     found += left
-    endings = places.Endings(facts)
+    told, late = downs.taken(engine, wanted, seconds if asked else seconds / 2)
+    endings = places.Endings(facts, told)
     looks = _look_into(engine, found, seconds)
     saved = _saved(store, engine.identity.id)
     spots = tuple(
@@ -128,6 +130,7 @@ def look_at(
     gaps = [f"a volume driver gave no answer: {warning}" for warning in engine.warnings]
     if any(not one.inspected for one in wanted):
         gaps.append("not every container was inspected in time: what `rm -v` takes is not known")
+    gaps += [f"what Compose makes of {one}'s files: `down` is by its labels" for one in late]
     made = Storage(engine.identity, facts.api, spots, asked, gaps=tuple(gaps))
     if not asked:
         made = replace(made, weights=engine.weigh(seconds / 2))

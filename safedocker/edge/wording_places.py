@@ -105,11 +105,15 @@ def notes(spots: Sequence[Spot]) -> Iterator[str]:
         yield "left behind: it stays, and no container has it; `safedocker rescue` finds it again"
     if Fate.UNKNOWN in found:
         yield (
-            "unknown: a volume without the project's label goes with `down -v` where the Compose "
-            "file names it without external: true"
+            "unknown: where the Compose file is not here, a volume without the project's label "
+            "goes with `down -v` if the file names it without external: true; and Compose v1 ends "
+            "at a volume that is in use"
         )
     if any(ending in spot.fates for spot in spots for ending in (Ending.DOWN, Ending.RM)):
-        yield "rm is that of its container, down that of its whole project, by labels"
+        yield (
+            "rm is that of its container, down that of its whole project, as Compose reads its "
+            "files; by labels where they are not here"
+        )
 
 
 def tree(storage: Storage, now: datetime.datetime) -> Iterator[str]:

@@ -22,7 +22,7 @@ from safedocker.loss.facts import (
     Mount,
     Volume,
 )
-from safedocker.loss.plan import Kind
+from safedocker.loss.plan import Kind, Plan
 from safedocker.loss.removal import Gone, Removed
 
 
@@ -50,6 +50,7 @@ class Ending(enum.Enum):
     SYSTEM_PRUNE_VOLUMES = "system prune --volumes"
 
 
+DOWNS = (Ending.DOWN, Ending.DOWN_VOLUMES)
 _VOLUME_PRUNES = (Ending.VOLUME_PRUNE, Ending.VOLUME_PRUNE_ALL)
 PRUNES = (*_VOLUME_PRUNES, Ending.SYSTEM_PRUNE, Ending.SYSTEM_PRUNE_VOLUMES)
 
@@ -70,6 +71,7 @@ class Taken:
     containers: frozenset[str] = frozenset()  # ids
     volumes: frozenset[str] = frozenset()
     left: frozenset[str] = frozenset()  # volumes that stay without a container
+    unsure: frozenset[str] = frozenset()  # volumes among those taken that may stay
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,15 @@ class Endings:
     """What each command would take, reckoned once for an engine as it stands.
 
     A container counts as stopped first where the command is about it; a prune takes what is stopped
-    now. `down` is reckoned by labels, as `docker compose -p PROJECT down` works, for the whole
-    project.
+    now. `down` is that of the whole project: as `told`, by what Compose made of its files, or else
+    reckoned by labels, as `docker compose -p PROJECT down` works.
     """
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(
+        self, facts: Facts, told: Mapping[tuple[Ending, str], Taken] | None = None
+    ) -> None:
         self._facts = facts
+        self._told = told or {}
         self._users: dict[str, list[Container]] = {}
         for container in facts.containers:
             for volume in {mount.volume for mount in container.mounts if mount.volume}:
@@ -166,8 +171,11 @@ class Endings:
 
     def _fate(self, place: Place, ending: Ending) -> Fate | None:
         container = place.container
+        told = self._told.get((ending, _project(place)))
         if ending in PRUNES:
             taken = self._prunes[ending]
+        elif told is not None:
+            taken = told
         elif container is None:
             return None
         elif ending in {Ending.RM, Ending.RM_VOLUMES}:
@@ -216,6 +224,12 @@ class Endings:
         return replace(taken, volumes=taken.volumes | own, left=taken.left - own)
 
 
+def _project(place: Place) -> str:
+    if place.container is not None:
+        return place.container.project or ""
+    return (place.volume.project if place.volume else None) or ""
+
+
 def _is_own(place: Place) -> bool:
     """Does the volume say that it is of its container's project?"""
     volume, container = place.volume, place.container
@@ -238,6 +252,16 @@ def _pruned(ending: Ending, facts: Facts) -> Taken:
         return Taken()
 
 
+def of_plan(plan: Plan) -> Taken:
+    """What a plan takes."""
+    return Taken(
+        frozenset(loss.id for loss in plan.losses if loss.kind is Kind.LAYER),
+        frozenset(loss.name for loss in plan.losses if loss.kind.is_volume),
+        frozenset(loss.name for loss in plan.losses if loss.kind is Kind.DETACHED_VOLUME),
+        frozenset(one.name for one in plan.losses if one.kind.is_volume and not one.certain),
+    )
+
+
 def _taken(gone: Gone, removed: Iterable[Container]) -> Taken:
     return Taken(
         frozenset(one.id for one in removed),
@@ -255,6 +279,7 @@ def _fate(place: Place, ending: Ending, taken: Taken) -> Fate | None:
         return Fate.STAYS
     if place.source in taken.volumes:
         guess = not place.certain and ending in {Ending.RM_VOLUMES, Ending.DOWN_VOLUMES}
+        guess |= place.source in taken.unsure
         return Fate.UNKNOWN if guess else Fate.GOES
     # A named one may be without a container then, too, but its name tells where it was.
     return Fate.LEFT if place.source in taken.left else Fate.STAYS

@@ -34,15 +34,27 @@ docker create --name pair -v /p busybox
 docker create --name friend --volumes-from pair busybox
 docker run -d --init --name runs -v /live --tmpfs /t busybox sleep 1000
 """
+# What labels alone do not tell: a volume that is external, one that the file names and that is
+# nobody's by its label, one in use elsewhere, one that no service mounts; and left in the engine
+# are a service that the file no longer has, a container of `run`, a volume handed on to the next.
 COMPOSE = """
 services:
   db:
     image: busybox
     command: sleep 1000
+    stop_grace_period: 0s
     network_mode: none
-    volumes: ["data:/d", "theirs:/t", "/anon"]
+    volumes: ["data:/d", "theirs:/t", "plain:/p", "shared:/s", "/anon"]
+  old:
+    image: busybox
+    network_mode: none
+    volumes: ["olddata:/d", "/anon"]
 volumes:
   data: {}
+  olddata: {}
+  shared: {}
+  spare: {}
+  plain: {name: plain}
   theirs: {external: true}
 version: "2.4"
 """
@@ -53,8 +65,8 @@ def spots(shell: Shell, asked: str = "", seconds: float = 4.0) -> tuple[Spot, ..
         pytest.MonkeyPatch.context() as patch,
         Engine(address(shell.engine)) as engine,
     ):
-        patch.setenv("PATH", shell.bare["PATH"])
-        patch.setenv("DOCKER_HOST", shell.bare["DOCKER_HOST"])
+        for name in ("PATH", "DOCKER_HOST", "DOCKER_CONFIG"):
+            patch.setenv(name, shell.bare[name])
         found, _prunes = whereabouts.look_at(engine, FolderStore(shell.store), asked, seconds)
     return found.spots
 
@@ -72,6 +84,8 @@ def compare(
     had = {mount.get("Name") for one in containers for mount in one["Mounts"]}
     seen: dict[str, Fate] = {}
     for spot in predicted:
+        if ending not in spot.fates:
+            continue
         fate, place = spot.fates[ending], spot.place
         name = f"{ending.value}: {place.sort.value} {place.source or ''} {place.target}"
         if place.volume is not None:
@@ -121,21 +135,46 @@ def test_v15_what_survives_a_prune_is_what_the_real_one_leaves(
     compare(shell, predicted, ending, something=not refused)
 
 
-@pytest.mark.parametrize("ending", [Ending.DOWN, Ending.DOWN_VOLUMES], ids=lambda one: one.value)
+@pytest.mark.parametrize("ending", places.DOWNS, ids=lambda one: one.value)
 def test_v15_what_survives_a_project_is_what_the_real_down_leaves(
     shell: Shell, ending: Ending
 ) -> None:
     folder = shell.home / "shop"
     folder.mkdir()
-    (folder / "docker-compose.yml").write_text(COMPOSE)
-    shell.out("docker volume create theirs")
+    file = folder / "docker-compose.yml"
+    file.write_text(COMPOSE)
+    shell.out("docker volume create theirs; docker volume create plain")
     shell.out(f"{shell.compose} up --no-start", cwd=folder)
-    predicted = spots(shell, "shop")
+    shell.out(f"{shell.compose} run -T --name once db true", cwd=folder)
+    shell.out("docker create --name user -v shop_shared:/s busybox")
+    changed = COMPOSE[: COMPOSE.index("  old:")] + COMPOSE[COMPOSE.index("volumes:\n  data") :]
+    file.write_text(changed.replace("command: sleep 1000", "command: sleep 1001"))
+    shell.out(f"{shell.compose} up --no-start", cwd=folder)
+    predicted = spots(shell, "shop", seconds=30)
     assert {spot.place.sort for spot in predicted} == {Sort.NAMED, Sort.ANONYMOUS, Sort.LAYER}
-    unsure = {s.place.source for s in predicted if s.fates[ending] is Fate.UNKNOWN}
-    assert unsure == ({"theirs"} if ending is Ending.DOWN_VOLUMES else set())
-    shell.out(f"{shell.compose} {ending.value}", cwd=folder)
-    compare(shell, predicted, ending, sure=False)
+    shell.run(f"{shell.compose} {ending.value}", cwd=folder, real=True)
+    # v1 ends at the first volume that is in use, and nobody knows its order.
+    stuck = shell.engine.version == "20" and ending is Ending.DOWN_VOLUMES
+    unsure = {s.place.source for s in predicted if s.fates.get(ending) is Fate.UNKNOWN}
+    assert unsure == ({"shop_data", "shop_spare", "plain"} if stuck else set())
+    compare(shell, predicted, ending, sure=not stuck)
+
+
+def test_v15_without_its_files_a_project_is_told_by_labels_and_what_they_do_not_tell_is_unknown(
+    shell: Shell,
+) -> None:
+    folder = shell.home / "shop"
+    folder.mkdir()
+    file = folder / "docker-compose.yml"
+    file.write_text(COMPOSE)
+    shell.out("docker volume create theirs; docker volume create plain")
+    shell.out(f"{shell.compose} up --no-start", cwd=folder)
+    file.rename(folder / "moved.yml")
+    predicted = spots(shell, "shop")
+    unsure = {s.place.source for s in predicted if s.fates.get(Ending.DOWN_VOLUMES) is Fate.UNKNOWN}
+    assert unsure == {"theirs", "plain"}
+    shell.out(f"{shell.compose} -f moved.yml down -v", cwd=folder)
+    compare(shell, predicted, Ending.DOWN_VOLUMES, sure=False)
 
 
 def told(shell: Shell, words: str = "") -> dict[str, Any]:
