@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from safedocker.loss.facts import Model, ModelService
     from safedocker.shim import Room, Settled
 
-VARIABLE = "SAFEDOCKER_HINTS"  # "off", or the names of those that are not wanted
+VARIABLE = "SAFEDOCKER_HINTS"  # "off" here spares the questions; the rest is the policy's
 _HEAVY = ("node_modules", ".venv", "venv", "vendor")
 _LAST = 1 << 20  # bytes of the audit that are looked through, the last ones
 
@@ -34,7 +34,7 @@ _LAST = 1 << 20  # bytes of the audit that are looked through, the last ones
 def tell(command: Command, room: Room | None = None) -> None:
     """Say on stderr what there is to say of containers that are about to be made or started. `room`
     is the walk's, where there was one: of Compose nothing is known without."""
-    if "off" in unwanted() or command.helps or command.error:
+    if os.environ.get(VARIABLE) == "off" or command.helps or command.error:
         return
     if command.path[0] == "compose":
         if room is not None:
@@ -48,26 +48,29 @@ def tell(command: Command, room: Room | None = None) -> None:
         _say(hints.hints(_start(command, mounted, socket)), here)
 
 
-def unwanted() -> frozenset[str]:
-    """The names of the hints that are switched off; "off" among them: all are."""
-    return frozenset(os.environ.get(VARIABLE, "").replace(",", " ").split())
-
-
 def _say(found: Iterable[Hint], where: str) -> None:
     """Tell what has not been told before; `where` is the folder, or the project."""
-    silent = unwanted()
-    wanted = [hint for hint in found if hint.name not in silent]
-    for hint in wanted if wanted and _is_a_person() else ():
-        if _is_new(hint, where):
+    new = [hint for hint in found if not _was_told(hint, where)]
+    silent = _silenced() if new else None
+    for hint in new if silent is not None else ():
+        if hint.name not in (silent or ()) and not _was_told(hint, where):
+            _remember(hint, where)
             shown = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in hint.told)
             sys.stderr.write(f"safedocker: hint: {shown}\n")
     sys.stderr.flush()
 
 
-def _is_a_person() -> bool:
+def _silenced() -> frozenset[str] | None:
+    """The names of the hints that the policy switches off; None where nobody is to be told any."""
     from safedocker import inforce
+    from safedocker.policy.options import HINTS, HINTS_OFF
 
-    return inforce.caller(can_ask=True).can_be_asked
+    try:
+        policy, who = inforce.in_force(can_ask=True)
+    except SafedockerError:  # what it says is told where something hangs on it
+        return None
+    names: tuple[str, ...] = policy[HINTS_OFF]
+    return frozenset(names) if policy[HINTS] and who.can_be_asked else None
 
 
 def _start(command: Command, mounted: Sequence[Mounted], socket: str) -> Start:
@@ -131,8 +134,10 @@ def _model(settled: Settled) -> Model | None:
     named = [os.path.join(folder, name) for name in clients.FILE_NAMES]
     files = [path for path in (*command.project_values("file"), *named) if os.path.isfile(path)]
     newest = max((os.stat(path).st_mtime_ns for path in files), default=0)
-    if not _is_new(Hint("looked at", f"{command.prefix} {newest}", ""), folder):
+    looked = Hint("looked at", f"{command.prefix} {newest}", "")
+    if _was_told(looked, folder):
         return None
+    _remember(looked, folder)
     with contextlib.suppress(SafedockerError):
         return client.project(command, settled.versions, command.operands, or_name=True)
     return None
@@ -230,15 +235,22 @@ def _is_nobodys(socket: str, volume: str) -> bool:
     return users == [] and probe.ask(socket, f"/volumes/{volume}")[0] == 200
 
 
-def _is_new(hint: Hint, folder: str) -> bool:
-    """Has it not been told here before? It has from now on."""
-    line = json.dumps([hint.name, folder, hint.subject])
-    path = os.path.join(process.state_folder(), "hints")
-    with contextlib.suppress(OSError), open(path, encoding="ascii") as told:
-        if line in told.read().splitlines():
-            return False
+def _line(hint: Hint, where: str) -> str:
+    return json.dumps([hint.name, where, hint.subject])
+
+
+def _file() -> str:
+    return os.path.join(process.state_folder(), "hints")
+
+
+def _was_told(hint: Hint, where: str) -> bool:
+    with contextlib.suppress(OSError), open(_file(), encoding="ascii") as told:
+        return _line(hint, where) in told.read().splitlines()
+    return False
+
+
+def _remember(hint: Hint, where: str) -> None:
     with contextlib.suppress(OSError):  # then it is told again
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        with open(path, "a", encoding="ascii") as told:
-            told.write(line + "\n")
-    return True
+        os.makedirs(process.state_folder(), mode=0o700, exist_ok=True)
+        with open(_file(), "a", encoding="ascii") as told:
+            told.write(_line(hint, where) + "\n")

@@ -56,6 +56,13 @@ def test_v6_v13_each_is_told_once_and_can_be_switched_off(shell: Shell):
 
     silent = said(shell, line, SAFEDOCKER_HINTS="off")
     assert silent == "ran"
+    policy = shell.home / ".config/safedocker/policy.toml"
+    policy.parent.mkdir()
+    policy.write_text("hints = false\n")
+    assert said(shell, line) == "ran"
+    policy.write_text('hints_off = ["owner", "tmpfs-over-memory"]\n')
+    assert said(shell, line) == "ran"
+    policy.unlink()
     assert "hint" not in said(shell, line, CI="true")
     assert "owner" not in shell.run(line, check=True).stderr
     some = said(shell, line, SAFEDOCKER_HINTS="tmpfs-over-memory")
