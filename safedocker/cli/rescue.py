@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import shlex
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,13 +13,13 @@ import click
 
 from safedocker.cli.opened import engine_here, open_store
 from safedocker.cli.volumes import full_name, on_engine, opened
-from safedocker.edge import terminal, wording_rescue, wording_volumes
-from safedocker.edge.wording_rescue import Found
-from safedocker.errors import SafedockerError
+from safedocker.edge import process, terminal, wording_rescue, wording_volumes
+from safedocker.edge.wording_rescue import Ended, Found
+from safedocker.errors import NoEngine, SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.edge.engine import Engine
-    from safedocker.loss.facts import Container, Look, Volume
+    from safedocker.loss.facts import Container, Volume
     from safedocker.loss.orphans import Traces
 
 LOOK_SECONDS = 10.0
@@ -26,16 +28,22 @@ TABLES_UP_TO = 50 << 20  # bytes of a volume that is read for its SQLite tables
 
 
 @click.command(short_help="Find data that no container has any more, and give it back.")
-@click.argument("volume", metavar="[VOLUME]", default="")
+@click.argument("volume", metavar="[VOLUME|CONTAINER]", default="")
 @click.option("--all", "everything", is_flag=True, help="Empty volumes too.")
 @click.option("--name", "new", metavar="NEW", help="Copy the volume under this name, compared.")
+@click.option("--attach", is_flag=True, help="Run the command that starts a container on it.")
 @click.option("--remove", is_flag=True, help="Remove the volume, after a backup of it.")
+@click.option("--back-up", is_flag=True, help="Back up what a stopped CONTAINER wrote.")
+@click.option("--json", "as_json", is_flag=True, help="The list, for programs.")
 @on_engine
 def rescue(
     volume: str,
     everything: bool,
     new: str | None,
+    attach: bool,
     remove: bool,
+    back_up: bool,
+    as_json: bool,
     host: str | None,
     context: str | None,
 ) -> None:
@@ -47,23 +55,37 @@ def rescue(
     server.
 
     `safedocker rescue --name NEW VOLUME` gives a volume a name: the data is copied, compared, and
-    the old one stays. `safedocker rescue --remove VOLUME` backs it up and removes it.
+    the old one stays. `safedocker rescue --attach VOLUME` starts a container on it, of the image
+    and at the place that it was of. `safedocker rescue --remove VOLUME` backs it up and removes it.
+    `safedocker rescue --back-up CONTAINER` keeps what a stopped container wrote outside its
+    volumes.
     """
-    if (new is not None or remove) and not volume:
-        raise click.UsageError("name the VOLUME")
-    if new is not None and remove:
-        raise click.UsageError("--name, --remove: choose one")
+    verbs = sum((new is not None, attach, remove, back_up))
+    if verbs and not volume:
+        raise click.UsageError("name the VOLUME, or for --back-up the CONTAINER")
+    if verbs + as_json > 1:
+        raise click.UsageError("--name, --attach, --remove, --back-up, --json: choose one")
     address = wording_rescue.address(host, context)
     if new is not None:
         _name(volume, new, host, context, address)
+    elif attach:
+        _attach(volume, host, context, address)
     elif remove:
         _remove(volume, host, context)
+    elif back_up:
+        _back_up(volume, host, context)
     else:
-        _list(volume, host, context, address, everything=everything)
+        _list(volume, host, context, address, everything=everything, as_json=as_json)
 
 
 def _list(
-    asked: str, host: str | None, context: str | None, address: tuple[str, ...], *, everything: bool
+    asked: str,
+    host: str | None,
+    context: str | None,
+    address: tuple[str, ...],
+    *,
+    everything: bool,
+    as_json: bool,
 ) -> None:
     from safedocker import whereabouts
     from safedocker.loss.facts import Holds
@@ -73,14 +95,20 @@ def _list(
         traces = whereabouts.traces(engine, open_store())  # looking leaves events of its own
         volumes, containers = engine.snapshot()
         orphans = _orphans(engine, volumes)
+        ended = _ended(containers)
         if asked:
-            orphans = [_one(full_name(asked, volumes), orphans, volumes)]
+            ended = [one for one in ended if one.name == asked]
+            orphans = [] if ended else [_one(full_name(asked, volumes), orphans, volumes)]
         found = list(_found(engine, orphans, traces))
         if not everything and not asked:
             found = [one for one in found if one.look.holds in {Holds.DATA, Holds.UNKNOWN}]
         offers = _offers(engine, address, volumes, containers)
-        stopped = [] if asked else _stopped(engine, containers)
-    for line in wording_rescue.listed(found, offers, now):
+        stopped = _stopped(engine, ended)
+    if as_json:
+        told = wording_rescue.as_json(found, stopped, offers, engine.identity)
+        terminal.say(json.dumps(told, indent=1))
+        return
+    for line in () if asked and ended else wording_rescue.listed(found, offers, now):
         terminal.say(line)
     for line in wording_rescue.stopped(stopped, offers):
         terminal.say(line)
@@ -144,18 +172,30 @@ def _found(engine: Engine, orphans: list[Volume], traces: Traces) -> Iterator[Fo
         )
 
 
-def _stopped(engine: Engine, containers: tuple[Container, ...]) -> list[tuple[Container, Look]]:
-    """The containers that do not run and hold something of weight outside their volumes."""
+def _ended(containers: tuple[Container, ...]) -> list[Container]:
+    """The containers that ran and do not run now."""
     from safedocker.loss.facts import HELPER
 
-    ended = [
+    return [
         one
         for one in containers
         if not one.running and one.state != "created" and HELPER not in one.labels
     ]
+
+
+def _stopped(engine: Engine, ended: list[Container]) -> list[Ended]:
+    """Those that hold something of weight outside their volumes, the largest first."""
     looks = engine.look_into_layers([one.id for one in ended], LOOK_SECONDS / 2) if ended else {}
-    held = [(one, looks[one.id]) for one in ended if looks[one.id].at_least]
-    return sorted(held, key=lambda pair: -pair[1].at_least)
+    held = [one for one in ended if looks[one.id].at_least]
+    held.sort(key=lambda one: -looks[one.id].at_least)
+    return [Ended(one, looks[one.id], _places(engine, one)) for one in held]
+
+
+def _places(engine: Engine, container: Container) -> tuple[str, ...]:
+    try:
+        return engine.changed(container.id)
+    except NoEngine:  # it went away meanwhile
+        return ()
 
 
 def _name(
@@ -178,6 +218,56 @@ def _name(
     for line in wording_volumes.cloned(done):
         terminal.say(line)
     for line in wording_rescue.named(found, new, offers):
+        terminal.say(line)
+
+
+def _attach(given: str, host: str | None, context: str | None, address: tuple[str, ...]) -> None:
+    """Become the `docker run` that the list prints."""
+    from safedocker import whereabouts
+
+    with engine_here(host, context) as engine:
+        traces = whereabouts.traces(engine, open_store())
+        volumes, containers = engine.snapshot()
+        volume = _one(full_name(given, volumes), _orphans(engine, volumes), volumes)
+        (found,) = _found(engine, [volume], traces)
+        words = _offers(engine, address, volumes, containers).run(volume.name, found.origin)
+    if not words:
+        raise SafedockerError(
+            f"nothing tells of which image, and where, the volume {given} was mounted",
+            f"say it yourself: docker run -d -v {volume.name}:/PLACE IMAGE",
+        )
+    terminal.Terminal().note(f"docker {shlex.join(words)}")
+    process.become(process.find_real("docker", "", ""), list(words))
+
+
+def _back_up(given: str, host: str | None, context: str | None) -> None:
+    from safedocker.backup.take import Calm, keep
+    from safedocker.loss.plan import Kind, Loss
+
+    with opened("rescue", host, context) as room:
+        _volumes, containers = room.engine.snapshot()
+        named = [one for one in containers if given in {one.name, one.id, one.id[:12]}]
+        if not named:
+            raise SafedockerError(
+                f"there is no container {given}", "see which there are: docker ps --all"
+            )
+        (one,) = named
+        look = room.engine.look_into_layers([one.id], LOOK_SECONDS)[one.id]
+        loss = Loss(
+            Kind.LAYER,
+            one.name,
+            None,
+            "asked for",
+            id=one.id,
+            project=one.project,
+            holds=look.holds,
+            size=look.size,
+            at_least=look.at_least,
+            content=look.content,
+        )
+        occasion = room.occasion(one.project)
+        saved = keep((loss,), Calm(), room.engine, room.store, occasion, room.progress, room.now)
+    for line in wording_rescue.backed_up(one, saved):
         terminal.say(line)
 
 

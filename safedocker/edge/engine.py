@@ -28,7 +28,7 @@ from safedocker.edge.container import (
 from safedocker.edge.execution import Execution, execute
 from safedocker.edge.host import Host
 from safedocker.edge.ids import find_remap, of_containers
-from safedocker.edge.layer import look_into_layer
+from safedocker.edge.layer import changed, look_into_layer
 from safedocker.edge.mover import Mover
 from safedocker.edge.porter import BUSY, Porter, find_volume
 from safedocker.edge.running import Runner, Stopped, find_container, removes_itself
@@ -320,6 +320,10 @@ class Engine:
         with concurrent.futures.ThreadPoolExecutor(LOOKERS) as pool:
             looks = pool.map(lambda id_: look_into_layer(self._wire, id_, seconds / waves), ids)
             return dict(zip(ids, looks, strict=True))
+
+    def changed(self, id_: str) -> tuple[str, ...]:
+        """The places in a container that hold what it wrote. Raise NoEngine."""
+        return changed(self._wire, id_)
 
     def dangling(self) -> frozenset[str]:
         """Return the names of the volumes that, by the engine's own count, nobody uses."""

@@ -17,7 +17,8 @@ from safedocker.edge.wire import Wire
 from safedocker.errors import NoEngine, SafedockerError
 from safedocker.loss.facts import Holds, Look
 
-DELETED = 2  # the kind of a change; 0 is modified, 1 added
+ADDED, DELETED = 1, 2  # the kind of a change; 0 is modified
+COPIED = 4  # places of a container that one command copies out
 MEASURED = 400  # files of no weight whose size is asked for, at the most
 # Logs, caches and what is temporary: nobody misses it.
 LIGHT_PLACES = ("tmp/", "var/tmp/", "var/log/", "var/cache/", "var/lib/apt/lists/", "run/", "dev/")
@@ -64,6 +65,32 @@ def look_into_layer(wire: Wire, id_: str, seconds: float) -> Look:
         if not content and _has_sqlite(wire, id_, paths, deadline):
             content = "SQLite files"
     return Look(Holds.DATA, max(size, 0), max(size, 0), content or "files", None)
+
+
+def changed(wire: Wire, id_: str) -> tuple[str, ...]:
+    """The places that hold what a container wrote and somebody may miss, COPIED at the most: the
+    first new file or folder below what the image has, or a folder above several. Absolute.
+
+    Raise NoEngine.
+    """
+    found = wire.json("GET", f"/containers/{id_}/changes", "list a container's changes")
+    kinds = {
+        answers.text(one, "Path"): one.get("Kind") for one in map(answers.mapping, found or ())
+    }
+    parents = {posixpath.dirname(path) for path in kinds}
+    tops = {
+        path
+        for path, kind in kinds.items()
+        if kind != DELETED
+        and not is_light(path.lstrip("/"))
+        and kinds.get(posixpath.dirname(path)) != ADDED
+        and (kind == ADDED or path not in parents)  # a folder is modified by what is new in it
+    }
+    while len(tops) > COPIED:
+        deepest = max(tops, key=lambda path: (path.count("/"), path))
+        above = posixpath.dirname(deepest)
+        tops = {path for path in tops if not path.startswith(f"{above.rstrip('/')}/")} | {above}
+    return tuple(sorted(tops))
 
 
 def _mounts_what_is_here(inspected: Mapping[str, object]) -> bool:

@@ -17,9 +17,10 @@ from safedocker.loss.orphans import Trace
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
-    from safedocker.loss.facts import Container, Look, Volume
+    from safedocker.loss.facts import Container, EngineIdentity, Look, Volume
     from safedocker.loss.orphans import Origin
 
+VERSION = 1  # of the JSON; rescue.schema.json describes it
 TABLES_SHOWN = 12
 _LABEL = 29  # columns
 
@@ -33,6 +34,15 @@ class Found:
     origin: Origin | None
     anonymous: bool
     tables: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by SQLite file
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container that does not run, with data outside its volumes; `places` are where."""
+
+    container: Container
+    look: Look
+    places: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,13 +64,14 @@ class Offers:
         """One of docker's on that engine."""
         return shlex.join(("docker", *self.address, *words))
 
-    def run(self, volume: str, origin: Origin | None, name: str = "") -> str:
-        """How to have a container on a volume again; "" where nobody knows of what image."""
+    def run(self, volume: str, origin: Origin | None, name: str = "") -> tuple[str, ...]:
+        """How to have a container on a volume again, docker's words; () where nobody knows of what
+        image."""
         if origin is None or not origin.image or not origin.target:
-            return ""
+            return ()
         name = _free(origin.container or name or "rescued", self.containers, "-rescued")
         mount = f"{volume}:{origin.target}"
-        return self.docker("run", "-d", "--name", name, "-v", mount, origin.image)
+        return (*self.address, "run", "-d", "--name", name, "-v", mount, origin.image)
 
     def pulled(self, origin: Origin | None) -> str:
         """A note where the image is not here."""
@@ -100,7 +111,14 @@ def listed(found: Sequence[Found], offers: Offers, now: datetime.datetime) -> It
         for file, tables in sorted(one.tables.items()):
             shown = ", ".join(tables[:TABLES_SHOWN]) + (", ..." if tables[TABLES_SHOWN:] else "")
             yield f"  tables of {clean(file)}: {clean(shown) or 'none that can be read'}"
-        yield from _offers(one, offers)
+        for what, command in offers_of(one, offers).items():
+            yield _offer(what, command)
+        if not one.anonymous and one.volume.project:
+            key = one.volume.labels.get(COMPOSE_VOLUME, one.volume.name)
+            yield (
+                f"  it is of a Compose project: `up` of {clean(one.volume.project)} takes it again "
+                f"where the file still names {clean(key)}"
+            )
 
 
 def _order(one: Found) -> tuple[bool, float, str]:
@@ -142,23 +160,20 @@ def _whose(one: Found, now: datetime.datetime) -> str:
     return f"{kind}; {whose}{'; ' + fits if fits else ''}"
 
 
-def _offers(one: Found, offers: Offers) -> Iterator[str]:
-    name = one.volume.name
-    origin = one.origin
+def offers_of(one: Found, offers: Offers) -> dict[str, str]:
+    """The commands that there are for a volume, by what they are for."""
+    name, origin = one.volume.name, one.origin
     typed = to_type(name)
+    told: dict[str, str] = {}
     if one.look.holds is not Holds.EMPTY and not one.volume.elsewhere:
         if one.anonymous:
             new = suggested(one, offers)
-            yield _offer("give it a name", offers.own("rescue", "--name", new, typed))
+            told["give it a name"] = offers.own("rescue", "--name", new, typed)
         if run := offers.run(name, origin):
-            yield _offer("use it as it is", f"{run}{offers.pulled(origin)}")
-        yield _offer("back it up", offers.own("backup", typed))
-    if not one.anonymous and one.volume.project:
-        yield (
-            f"  it is of a Compose project: `up` of {clean(one.volume.project)} takes it again "
-            f"where the file still names {clean(one.volume.labels.get(COMPOSE_VOLUME, name))}"
-        )
-    yield _offer("remove it, after a backup", offers.own("rescue", "--remove", typed))
+            told["use it as it is"] = f"{shlex.join(('docker', *run))}{offers.pulled(origin)}"
+        told["back it up"] = offers.own("backup", typed)
+    told["remove it, after a backup"] = offers.own("rescue", "--remove", typed)
+    return told
 
 
 def _offer(what: str, command: str) -> str:
@@ -175,31 +190,121 @@ def suggested(one: Found, offers: Offers) -> str:
 def named(one: Found, new: str, offers: Offers) -> Iterator[str]:
     """What to do with the copy, and with the old one."""
     if run := offers.run(new, one.origin, new):
-        yield _offer("use it", f"{run}{offers.pulled(one.origin)}").strip()
+        line = f"{shlex.join(('docker', *run))}{offers.pulled(one.origin)}"
+        yield _offer("use it", line).strip()
     typed = to_type(one.volume.name)
     yield f"{short(one.volume.name)} is there still"
     yield _offer("remove it, after a backup", offers.own("rescue", "--remove", typed)).strip()
 
 
-def stopped(found: Sequence[tuple[Container, Look]], offers: Offers) -> Iterator[str]:
+def stopped(found: Sequence[Ended], offers: Offers) -> Iterator[str]:
     """Containers that do not run, with data outside their volumes."""
     if not found:
         return
     yield ""
     yield f"{count(len(found), 'stopped container')} with data of its own, outside any volume"
-    for container, look in found:
+    for one in found:
+        container, look = one.container, one.look
         project = f", project {container.project}" if container.project else ""
         yield ""
         yield clean(
             f"{container.name}  {look.content}, {size(look)} ({container.image}, "
             f"{container.state}{project})"
         )
-        yield _offer("start it again", offers.docker("start", container.name))
-        image = _free(f"{container.name.lower()}-saved", frozenset(), "")
-        yield _offer("keep it as an image", offers.docker("commit", container.name, image))
+        if one.places:
+            yield clean(f"  written in {', '.join(one.places)}")
+        for what, command in offers_of_ended(one, offers).items():
+            yield _offer(what, command)
+
+
+def offers_of_ended(one: Ended, offers: Offers) -> dict[str, str]:
+    """The commands that there are for a container, by what they are for."""
+    name = one.container.name
+    folder = f"{name}-files"
+    copies = (offers.docker("cp", f"{name}:{place}", folder) for place in one.places)
+    image = _free(f"{name.lower()}-saved", offers.images, "")
+    told = {"back it up": offers.own("rescue", "--back-up", name)}
+    if one.places:
+        told["copy its files out"] = " && ".join((f"mkdir {shlex.quote(folder)}", *copies))
+    told["start it again"] = offers.docker("start", name)
+    told["keep it as an image"] = offers.docker("commit", name, image)
+    return told
+
+
+def backed_up(one: Container, saved: Backup) -> Iterator[str]:
+    """What holds the container's files now."""
+    yield f"the files of {clean(one.name)} and its definition are in the backup {saved.id}"
+    yield f"once it is removed, to have it back: {own_command()} undo {saved.id}"
 
 
 def removed(volume: Volume, saved: Backup) -> Iterator[str]:
     """What is gone, and how to have it back."""
     yield f"removed {short(volume.name)}; what it held is in the backup {saved.id}"
     yield f"to have it back: {own_command()} undo {saved.id}"
+
+
+# for programs
+
+
+def as_json(
+    found: Sequence[Found], ended: Sequence[Ended], offers: Offers, engine: EngineIdentity
+) -> dict[str, object]:
+    """The same by rescue.schema.json."""
+    return {
+        "rescue": VERSION,
+        "engine": {
+            "name": engine.name,
+            "id": engine.id,
+            "host": engine.host,
+            "version": engine.version,
+        },
+        "volumes": [
+            {
+                "name": one.volume.name,
+                "anonymous": one.anonymous,
+                **_seen(one.look),
+                "elsewhere": one.volume.elsewhere,
+                "project": one.volume.project,
+                "origin": one.origin and _origin(one.origin),
+                "tables": {file: list(tables) for file, tables in one.tables.items()},
+                "offers": offers_of(one, offers),
+            }
+            for one in sorted(found, key=_order)
+        ],
+        "containers": [
+            {
+                "name": one.container.name,
+                "id": one.container.id,
+                "image": one.container.image,
+                "state": one.container.state,
+                "project": one.container.project,
+                **_seen(one.look),
+                "places": list(one.places),
+                "offers": offers_of_ended(one, offers),
+            }
+            for one in ended
+        ],
+    }
+
+
+def _seen(look: Look) -> dict[str, object]:
+    return {
+        "holds": look.holds.value,
+        "content": look.content or None,
+        "bytes": look.size,
+        "at_least_bytes": look.at_least,
+        "last_write": look.last_write.isoformat() if look.last_write else None,
+    }
+
+
+def _origin(origin: Origin) -> dict[str, object]:
+    at = origin.at and datetime.datetime.fromtimestamp(origin.at, datetime.UTC).isoformat()
+    return {
+        "by": origin.trace.value,
+        "container": origin.container or None,
+        "image": origin.image or None,
+        "target": origin.target or None,
+        "project": origin.project,
+        "at": at or None,
+        "image_guessed": origin.guessed,
+    }

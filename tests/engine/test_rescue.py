@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from tests.engine.conftest import Shell
+from tests.engine.conftest import ROOT, Shell
 from tests.engine.test_story import ROWS
 from tests.engines import PrivateEngine
 from tests.images import IMAGES
 
-OFFERS = re.compile(r"^ *([a-z][^:\n]+): +((?:\S*safedocker|docker) .+)$", re.MULTILINE)
+SCHEMA = Draft202012Validator(json.loads((ROOT / "safedocker/rescue.schema.json").read_text()))
+OFFERS = re.compile(r"^ *([a-z][^:\n]+): +((?:\S*safedocker|docker|mkdir) .+)$", re.MULTILINE)
 
 
 @pytest.fixture(params=["26", pytest.param("20", marks=pytest.mark.played)])
@@ -148,15 +152,62 @@ def test_rescue_tells_a_volumes_project_its_last_backups_container_and_its_sqlit
     )
 
 
-def test_rescue_names_stopped_containers_with_data_of_their_own(shell26: Shell) -> None:
-    shell26.out("docker run --name job busybox sh -c 'head -c 3000000 /dev/zero > /result'")
-    told = shell26.run("safedocker rescue", check=True).stdout
-    assert "no volume that is without a container holds data" in told
-    assert re.search(r"^job  files, 3\.0 MB \(busybox, exited\)$", told, re.MULTILINE)
-    shell26.run(offers(told)["keep it as an image"], check=True)
+def told(shell: Shell, words: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        shell.run(f"safedocker rescue --json {words}", check=True).stdout
+    )
+    SCHEMA.validate(found)
+    return found
+
+
+def test_v2_rescue_offers_to_keep_and_to_copy_out_what_a_stopped_container_wrote(
+    shell26: Shell,
+) -> None:
+    writes = "head -c 3000000 /dev/zero > /result; mkdir -p /srv/a/b /tmp/x; echo kept > /srv/a/b/f"
+    shell26.out(f"docker run --name job busybox sh -c '{writes}; echo no > /tmp/x/y'")
+    text = shell26.run("safedocker rescue", check=True).stdout
+    assert "no volume that is without a container holds data" in text
+    assert re.search(r"^job  files, 3\.0 MB \(busybox, exited\)$", text, re.MULTILINE)
+    assert "written in /result, /srv" in text
+    (job,) = told(shell26, "job")["containers"]
+    assert (job["name"], job["places"]) == ("job", ["/result", "/srv"])
+    assert told(shell26)["volumes"] == []
+    assert job["offers"] == offers(text)
+    shell26.run(job["offers"]["copy its files out"], check=True)
+    copied = shell26.home / "job-files"
+    assert (copied / "srv/a/b/f").read_text() == "kept\n"
+    assert (copied / "result").stat().st_size == 3000000
+    shell26.run(job["offers"]["keep it as an image"], check=True)
     assert "3000000" in shell26.out("docker run --rm job-saved wc -c /result")
-    shell26.run(offers(told)["start it again"], check=True)
-    shell26.out("docker rmi -f job-saved")
+    shell26.run(job["offers"]["start it again"], check=True)
+    shell26.out("docker rmi -f job-saved; docker wait job")
+    saved = shell26.run(job["offers"]["back it up"], check=True).stdout
+    shell26.out("docker rm job")
+    back = re.search(r"to have it back: (.+)", saved)
+    assert back
+    shell26.run(back[1], check=True)
+    assert shell26.out("docker cp job:/srv/a/b/f - | tar -xO") == "kept"
+    assert shell26.helpers() == shell26.partial() == []
+
+
+def test_v8_rescue_attaches_a_container_to_what_was_left(shell26: Shell) -> None:
+    shell26.out("docker run --name box -v /srv/files busybox sh -c 'echo kept > /srv/files/f'")
+    volume = shell26.out("docker inspect -f '{{(index .Mounts 0).Name}}' box")
+    shell26.run("docker rm box", check=True)
+    (left,) = told(shell26)["volumes"]
+    assert (left["name"], left["anonymous"]) == (volume, True)
+    assert left["origin"]["by"] == "safedocker's audit"
+    assert (left["origin"]["container"], left["origin"]["target"]) == ("box", "/srv/files")
+    done = shell26.run(f"safedocker rescue --attach {volume[:12]}", check=True)
+    assert f"docker run -d --name box -v {volume}:/srv/files busybox" in done.stderr
+    assert done.stdout.strip() in shell26.out("docker ps -aq --no-trunc")
+    assert shell26.out("docker cp box:/srv/files/f - | tar -xO") == "kept"
+    again = shell26.run(f"safedocker rescue --attach {volume[:12]}")
+    assert (again.returncode, "has a container" in again.stderr) == (1, True)
+    shell26.out("docker volume create plain")
+    (shell26.place("plain") / "f").write_text("x")
+    unknown = shell26.run("safedocker rescue --attach plain")
+    assert (unknown.returncode, "nothing tells of which image" in unknown.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("words", ["--name new", "--remove", ""])

@@ -271,8 +271,19 @@ def test_offered_names_are_free_and_hostile_ones_are_quoted():
         anonymous=True,
     )
     assert wording_rescue.suggested(found, offers) == "pg-data-rescued-2"
-    line = offers.run("new", found.origin)
-    assert line == "docker -H tcp://x run -d --name pg-rescued -v 'new:/a b;rm' img"
+    line = wording_rescue.offers_of(found, offers)["use it as it is"]
+    mount = f"'{ANONYMOUS}:/a b;rm'"
+    assert line.startswith(f"docker -H tcp://x run -d --name pg-rescued -v {mount} img")
+
+
+def test_what_is_copied_out_of_a_container_is_quoted_and_goes_into_one_folder():
+    offers = wording_rescue.Offers((), frozenset(), frozenset(), frozenset())
+    ended = wording_rescue.Ended(
+        container("job"), Look(Holds.DATA, 9, 9, "files", None), ("/a b", "/result")
+    )
+    told = wording_rescue.offers_of_ended(ended, offers)["copy its files out"]
+    one, two = "docker cp 'job:/a b' job-files", "docker cp job:/result job-files"
+    assert told == f"mkdir job-files && {one} && {two}"
 
 
 def test_what_is_in_a_folder_of_the_host_is_seen_without_the_engine(tmp_path):

@@ -55,6 +55,6 @@ def test_wheel_holds_the_package_with_its_schemas_and_no_test(site):
     assert "safedocker" in names
     schemas = {path.name for path in ROOT.glob("safedocker/*.schema.json")}
     assert {"explain.schema.json", "policy.schema.json", "refusal.schema.json"} <= schemas
-    assert {"storage.schema.json"} <= schemas
+    assert {"storage.schema.json", "rescue.schema.json"} <= schemas
     assert {path.name for path in site.glob("safedocker/*.schema.json")} == schemas
     assert "tests" not in names
