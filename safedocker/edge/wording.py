@@ -279,6 +279,7 @@ def tail(plan: Plan) -> list[tuple[str, str]]:
         found = [loss for loss in plan.losses if loss.kind is kind]
         if found:
             lines.append(("also:", _aside(kind, found)))
+    lines += [("but:", told) for loss in plan.losses if (told := misplaced(loss))]
     lines += [("not known:", clean(gap)) for gap in plan.gaps]
     lines += [("in doubt:", clean(dispute)) for dispute in plan.disputes]
     if plan.safer:
@@ -287,6 +288,19 @@ def tail(plan: Plan) -> list[tuple[str, str]]:
             told += f", `{clean(restart)}` the containers too"
         lines.append(("safer:", told))
     return lines
+
+
+def misplaced(loss: Loss) -> str:
+    """What to say of a database that keeps its data in an anonymous volume, while the named one
+    that it was given holds none; "" of anything else."""
+    if not (loss.holds is Holds.DATA and loss.database and loss.beside):
+        return ""
+    named = ", ".join(short(one.name) for one in loss.beside)
+    hold = "holds" if len(loss.beside) == 1 else "hold"
+    return (
+        f"the data ({clean(loss.content)}) is in the anonymous volume {short(loss.name)} at "
+        f"{clean(loss.target)}; the named {named} {hold} no data"
+    )
 
 
 def restarting(command: Command) -> str:
@@ -398,6 +412,7 @@ def hint(plan: Plan) -> str:
     more = f" and {len(left) - 1} more" if len(left) > 1 else ""
     return (
         f"left without a container: {short(first.name)} ({what}{size}; {clean(first.why)}){more}; "
+        f"{f'{told}; ' if (told := misplaced(first)) else ''}"
         "a later prune may remove it; `safedocker rescue` finds it again"
     )
 

@@ -147,9 +147,12 @@ class Volume:
             return None
         kind = self.options.get("type", "")
         device = self.options.get("device", "")
+        said = self.options.get("o", "").split(",")
         if kind in {"nfs", "nfs4", "cifs", "smb3"}:
-            return f"{kind} {device}".strip()
-        if "bind" in self.options.get("o", "").split(","):
+            hosts = [one.removeprefix("addr=") for one in said if one.startswith("addr=")]
+            host = hosts[-1] if hosts and device.startswith(":") else ""  # NFS's is told apart
+            return f"{kind} {host}{device}".strip()
+        if "bind" in said:
             return device
         return None
 

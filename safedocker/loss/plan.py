@@ -105,6 +105,9 @@ class Loss:
     image: str = ""  # of the container that an anonymous volume belongs to
     target: str = ""  # where that mounts it
     labels: Mapping[str, str] = field(default_factory=dict)  # its own, and its container's
+    # Of a database's anonymous volume: the named ones that its container has beside it; after a
+    # look inside, those of them that hold no data.
+    beside: tuple[Volume, ...] = ()
     file: bool = False  # of a host path: a file is meant, and Docker would make a folder
     owner: Ownership | None = None  # among the people of this machine; None: not known
     # From a look inside; UNKNOWN until somebody looked.

@@ -24,7 +24,7 @@ from safedocker.loss import (
     starts,
     swarm,
 )
-from safedocker.loss.facts import TASK, Container, Facts, HostPath, Look
+from safedocker.loss.facts import TASK, Container, Facts, Holds, HostPath, Look
 from safedocker.loss.forms import Form, Reach
 from safedocker.loss.plan import Kind, Loss, Plan, Stays
 from safedocker.loss.removal import (
@@ -128,9 +128,15 @@ def describe(plan: Plan, looks: Mapping[str, Look]) -> Plan:
                 at_least=look.at_least,
                 content=look.content,
                 last_write=look.last_write,
+                beside=tuple(one for one in loss.beside if _is_empty(looks.get(one.name))),
             )
         losses.append(loss)
     return replace(plan, losses=tuple(losses))
+
+
+def _is_empty(look: Look | None) -> bool:
+    """Is there nothing in it but folders? One is there for a volume that is mounted in it."""
+    return look is not None and (look.holds is Holds.EMPTY or look.size == 0)
 
 
 def grown(before: Plan, after: Plan) -> bool:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from safedocker.loss import databases
 from safedocker.loss.facts import ANONYMOUS, HELPER, Container, Facts, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Stays
 
@@ -99,13 +100,32 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
                 continue
             lost = volume_loss(volume, why, facts, anonymous=True)
             labels = {**container.labels, **volume.labels}
-            lost = replace(lost, image=container.image, target=mount.target, labels=labels)
+            lost = replace(
+                lost,
+                image=container.image,
+                target=mount.target,
+                labels=labels,
+                beside=_beside(container, facts),
+            )
             if takes and mount.anonymous is not False:
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:
                 detached[volume.name] = replace(lost, kind=Kind.DETACHED_VOLUME)
     left = [loss for name, loss in detached.items() if name not in losses]
     return Gone((*layers, *losses.values(), *left), tuple(stays), tuple(gaps))
+
+
+def _beside(container: Container, facts: Facts) -> tuple[Volume, ...]:
+    """The named volumes of a database's container: it was meant to keep its data in one of them."""
+    if databases.of_image(container.image) is None:
+        return ()
+    return tuple(
+        facts.volumes[mount.volume]
+        for mount in container.mounts
+        if mount.volume in facts.volumes
+        and mount.anonymous is False
+        and not named_by_engine(mount.volume)
+    )
 
 
 def named_by_engine(volume: str) -> bool:

@@ -142,7 +142,9 @@ def look_inside(plan: Plan, engine: Engine | None, *, weigh: bool) -> Plan:
         {Kind.DETACHED_VOLUME} if weigh else set()
     )
     volumes = [loss.volume for loss in plan.losses if loss.volume and loss.kind in kinds]
-    looks: dict[str, Look] = engine.look(volumes, LOOK_SECONDS) if volumes else {}
+    volumes += [one for loss in plan.losses if loss.kind in kinds for one in loss.beside]
+    each = list({one.name: one for one in volumes}.values())
+    looks: dict[str, Look] = engine.look(each, LOOK_SECONDS) if each else {}
     layers = [loss.id for loss in plan.losses if loss.kind is Kind.LAYER]
     if weigh and layers:
         looks |= engine.look_into_layers(layers, LOOK_SECONDS)

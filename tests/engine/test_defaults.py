@@ -54,7 +54,7 @@ OF_NO_WEIGHT = {
 
 
 @pytest.mark.parametrize("script", WEIGHTY.values(), ids=WEIGHTY)
-def test_a_layer_of_weight_is_asked_about_and_a_script_passes(shell, script):
+def test_v2_a_layer_of_weight_is_asked_about_and_a_script_passes(shell, script):
     box(shell, script)
     before = shell.state()
     told = asked(shell, "docker rm box")
@@ -74,7 +74,7 @@ def test_a_layer_of_no_weight_passes_at_a_terminal_without_a_word(shell, script)
     assert shell.ask("/containers/json") == []
 
 
-def test_mode_backup_keeps_a_layer_of_weight_and_undo_brings_it_back(shell):
+def test_v2_mode_backup_keeps_a_layer_of_weight_and_undo_brings_it_back(shell):
     box(shell, f"{HEAVY} >/big; sha256sum </big >/sum")
     shell.run("docker rm box", check=True, SAFEDOCKER_MODE="backup")
     assert shell.ask("/containers/json") == []
