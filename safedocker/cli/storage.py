@@ -86,11 +86,12 @@ def _tell_of_some(found: Storage, now: datetime.datetime) -> None:
     for spots in by_container(found.spots).values():
         container = spots[0].container
         terminal.say(wording_places.of(container) if container else wording_places.UNUSED)
-        rows = [wording_places.row(spot, now) for spot in spots]
+        rows = [wording_places.narrow(wording_places.row(spot, now)) for spot in spots]
         terminal.table(wording_places.TITLES, rows)
         terminal.say("")
         titles = wording_places.fate_titles(spots)
-        terminal.table(titles, [wording_places.fate_row(spot, titles) for spot in spots])
+        fates = [wording_places.narrow(wording_places.fate_row(spot, titles)) for spot in spots]
+        terminal.table(titles, fates)
         terminal.say("")
     for note in wording_places.notes(found.spots):
         terminal.say(note)

@@ -54,7 +54,8 @@ svg .small { font-size: 11px; fill: var(--dim); } svg .on { fill: #fff; }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 1em; }
 table { border-collapse: collapse; width: 100%; font-size: 13px; }
 th, td { text-align: left; padding: .25rem .5rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; vertical-align: top; }
+  vertical-align: top; }
+td:nth-child(3), td:nth-child(5) { overflow-wrap: anywhere; }
 th { color: var(--dim); font-weight: 600; white-space: nowrap; }
 .goes { color: #c2571a; } li { margin: .2rem 0; }
 .named-k { background: #2f6db3; } .anonymous-k { background: #c2571a; }

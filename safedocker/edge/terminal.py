@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _INDENT = 2
 _GAP = 2  # between columns
 _LAST_COLUMN = 20  # what the last one wants at least, to be broken into lines
+_WORD = 8  # columns of a title's longest word, such as CONTENT
 _ENDLESS = 10_000  # columns of a pipe
 _DIM = ("dim",) * 5
 _NAMED = ("bold", "", "", "", "")
@@ -205,7 +206,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in head:
-        drawn.add_column(title, overflow="fold", no_wrap=title == head[0])
+        least = min(len(title), _WORD)  # a title's words are not broken
+        drawn.add_column(title, overflow="fold", no_wrap=title == head[0], min_width=least)
     for row in rows:
         drawn.add_row(*(Text(clean(cell)) for cell in row))
     with _drawing(sys.stdout, folded=False) as console:

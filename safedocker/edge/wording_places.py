@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the JSON; storage.schema.json describes it
 COSTS_SHOWN = 5
+NARROW = 28  # columns of a path in a table
 NO_PROJECT = "no project"
 UNUSED = "volumes that no container has"
 
@@ -50,6 +51,18 @@ def place_name(spot: Spot) -> str:
     """A place as a person knows it."""
     place = spot.place
     return short(place.source) if place.source else place.sort.value
+
+
+def narrow(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """A row for a terminal: of a long path the end, which `notes` tells in full."""
+    return (_end_of(cells[0]), *cells[1:])
+
+
+def _end_of(path: str) -> str:
+    if not path.startswith("/") or len(path) <= NARROW:
+        return path
+    end = path[-NARROW + 1 :]
+    return f"…{end[end.find('/') :]}" if "/" in end else f"…{end}"
 
 
 TITLES = ("PLACE", "KIND", "AT", "SIZE", "CONTENT", "OWNER", "LAST WRITE", "LAST BACKUP")
@@ -101,6 +114,8 @@ def fate_row(spot: Spot, titles: Sequence[str]) -> tuple[str, ...]:
 def notes(spots: Sequence[Spot]) -> Iterator[str]:
     """What the words of the second table mean, as far as they stand there."""
     found = {fate for spot in spots for fate in spot.fates.values()}
+    paths = dict.fromkeys(spot.place.source for spot in spots if spot.place.sort is Sort.BIND)
+    yield from (f"{_end_of(path)} is {path}" for path in paths if _end_of(path) != path)
     if Fate.LEFT in found:
         yield "left behind: it stays, and no container has it; `safedocker rescue` finds it again"
     if Fate.UNKNOWN in found:

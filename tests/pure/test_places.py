@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safedocker.edge import audit, folder, look, page, wording_rescue
+from safedocker.edge import audit, folder, look, page, wording_places, wording_rescue
 from safedocker.edge.traces import tables_of
 from safedocker.edge.treemap import Box, squarify
 from safedocker.loss import databases, orphans, places, storage
@@ -274,6 +274,18 @@ def test_offered_names_are_free_and_hostile_ones_are_quoted():
     line = wording_rescue.offers_of(found, offers)["use it as it is"]
     mount = f"'{ANONYMOUS}:/a b;rm'"
     assert line.startswith(f"docker -H tcp://x run -d --name pg-rescued -v {mount} img")
+
+
+def test_a_long_path_is_shortened_in_a_table_and_told_in_full_below():
+    path = "/home/somebody/work/projects/shop/src"
+    mount = Mount("bind", "", path, "/app", None)
+    box = replace(container("box"), mounts=(mount,))
+    spots = spots_of(facts([], [box]))
+    rows = [wording_places.narrow(wording_places.row(spot, NOW)) for spot in spots]
+    short = rows[0][0]
+    assert short == "…/work/projects/shop/src"
+    assert f"{short} is {path}" in list(wording_places.notes(spots))
+    assert wording_places.narrow(("/short", "x")) == ("/short", "x")
 
 
 def test_what_is_copied_out_of_a_container_is_quoted_and_goes_into_one_folder():
