@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,63 @@ def test_v3_every_spec_is_read_as_docker_reads_it(version, start_engine, tmp_pat
         assert tree(tmp_path) - before == with_parents(foretold, before, tmp_path)
     assert len(foretold) > 20
     assert len(SPECS) >= 100
+
+
+# Compose files
+
+COMPOSE_SOURCES = (
+    *("./m{i}", "../app/m{i}", "{b}/m{i}", "~/m{i}", "${{SUB}}/m{i}", "./a b/m{i}", "./m{i}/n/o"),
+    *("./here/../m{i}", "{b}//m{i}/", "./.m{i}", "./é{i}", "./link/m{i}", "${{NONE:-./dflt}}/m{i}"),
+    *("./here", ".", "{b}/here", "named"),
+)
+COMPOSE_MODES = ("", ":ro", ":rw", ":ro,z", ":rprivate")
+COMPOSE_LONG = (
+    "{{type: bind, source: ./here, target: /t{i}}}",
+    "{{type: bind, source: ./here, target: /t{i}, read_only: true}}",
+    "{{type: volume, source: named, target: /t{i}}}",
+    "{{type: volume, target: /t{i}}}",
+    "{{type: tmpfs, target: /t{i}}}",
+)
+COMPOSE_LONG_OF_V2 = (
+    "{{type: bind, source: ./m{i}, target: /t{i}, bind: {{create_host_path: true}}}}",
+    "{{type: bind, source: '{b}/m{i}', target: /t{i}, bind: {{create_host_path: true}}}}",
+)
+EACH = 15  # mounts of a service
+
+
+def test_v4_every_spec_of_a_compose_file_is_read_as_compose_reads_it(shell, tmp_path):
+    """One file with all of them: what is foretold before `up` is what `up` then makes."""
+    app = folder_for(tmp_path)
+    (app / "link").symlink_to("here")
+    short = [
+        f"{source}:/t{{i}}{mode}"
+        for source in COMPOSE_SOURCES
+        for mode in COMPOSE_MODES
+        if (source, mode) != ("named", ":rprivate")  # v1 can't make that
+    ]
+    long = COMPOSE_LONG if shell.engine.version == "20" else COMPOSE_LONG + COMPOSE_LONG_OF_V2
+    specs = [json.dumps(one, ensure_ascii=False) for one in short] + list(long) + ['"/anon{i}"']
+    specs = [one.format(b=app, i=number) for number, one in enumerate(specs)]
+    lines = ["version: '2.4'", "services:"]
+    for number in range(0, len(specs), EACH):
+        mounts = ", ".join(specs[number : number + EACH])
+        about = "image: busybox, network_mode: none, command: 'true'"
+        lines.append(f"  s{number}: {{{about}, volumes: [{mounts}]}}")
+    (app / "docker-compose.yml").write_text("\n".join([*lines, "volumes: {named: {}}", ""]))
+    before = tree(app)
+    try:
+        up = f"SUB=./sub {shell.compose} up -d"
+        told = shell.run(f"SUB=./sub safedocker explain --json -- {shell.compose} up -d", cwd=app)
+        plan = json.loads(told.stdout)["plan"]
+        assert plan["gaps"] == []
+        foretold = {one["name"] for one in plan["losses"] if one["kind"] == "bind source"}
+        assert tree(app) == before, "looking changed something"
+        shell.out(up, cwd=app)
+        at_home = {one for one in foretold if one.startswith(str(shell.home))}
+        assert all(Path(one).is_dir() for one in at_home)
+        real = {os.path.realpath(one) for one in foretold - at_home}
+        assert tree(app) - before == with_parents(real, before, app)
+        assert len(foretold) >= len(specs) // 2
+        assert len(at_home) == len(COMPOSE_MODES)
+    finally:
+        shell.run(f"{shell.compose} down -v", real=True, cwd=app)
