@@ -18,12 +18,15 @@ import zstandard
 
 from safedocker.backup import aside, ways
 from safedocker.backup.aside import Place
-from safedocker.backup.inventory import BadArchive, Entry, TreeReader
+from safedocker.backup.contents import Sealed, metered
+from safedocker.backup.inventory import BadArchive, TreeReader
 from safedocker.backup.manifest import Backup, Part, Stored
 from safedocker.backup.stillness import users
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
+from safedocker.backup.tree import Entry
 from safedocker.backup.ways import Engine
+from safedocker.backup.zst import unpack
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Volume
 
@@ -145,13 +148,11 @@ def _read_backup(
 ) -> None:
     ways.by_name(part.way)
     total = part.inventory.bytes if part.inventory else 0
-    sealed = ways.Sealed(store.open(backup.id, file.name))
+    sealed = Sealed(store.open(backup.id, file.name))
     try:
         table.take(
             0,
-            ways.metered(
-                ways.unpack(sealed), lambda done: progress(Stage.CHECK, part.name, done, total)
-            ),
+            metered(unpack(sealed), lambda done: progress(Stage.CHECK, part.name, done, total)),
         )
         sealed.compare(file)
     except OSError as fault:
@@ -169,7 +170,7 @@ def _read_aside(
     with engine.read_aside(place.path) as stream:
         table.take(
             0,
-            ways.metered(stream, lambda done: progress(Stage.CHECK, part.name, done, part.size)),
+            metered(stream, lambda done: progress(Stage.CHECK, part.name, done, part.size)),
         )
 
 
@@ -186,7 +187,7 @@ def _read_volume(part: Part, engine: Engine, table: _Table, progress: Progress) 
         with engine.read_volume(part.name) as stream:
             table.take(
                 1,
-                ways.metered(stream, lambda done: progress(Stage.COMPARE, part.name, done, total)),
+                metered(stream, lambda done: progress(Stage.COMPARE, part.name, done, total)),
             )
     except BadArchive as fault:
         raise SafedockerError(

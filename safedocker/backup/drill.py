@@ -20,11 +20,13 @@ from typing import Any, Protocol
 
 from safedocker.backup import aside, layers, trials, ways
 from safedocker.backup.aside import Place
-from safedocker.backup.inventory import BadArchive, Entry, Inventory, TreeReader, difference
+from safedocker.backup.contents import metered, read_by
+from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Backup, Part, Use
 from safedocker.backup.notes import Drill, Outcome, PartDrill
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
+from safedocker.backup.tree import Entry
 from safedocker.backup.trials import Database, Trial
 from safedocker.backup.verify import read_part
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
@@ -139,7 +141,7 @@ def _lay_aside(one: _Laid, place: Place, engine: Engine, progress: Progress) -> 
     with engine.read_aside(place.path) as stream:
         engine.write_volume(
             one.scratch,
-            ways.read_by(
+            read_by(
                 reader,
                 stream,
                 lambda done: progress(Stage.WRITE, one.part.name, done, one.part.size),
@@ -175,7 +177,7 @@ def _read_back(one: _Laid, expected: Inventory, engine: Engine, progress: Progre
 
     reader = TreeReader(tell)
     with engine.read_volume(one.scratch) as stream:
-        for piece in ways.metered(stream, lambda done: progress(Stage.COMPARE, name, done, total)):
+        for piece in metered(stream, lambda done: progress(Stage.COMPARE, name, done, total)):
             reader.feed(piece)
     if differs := difference(expected, reader.finish()):
         raise BadArchive(f"put back, it does not hold what the backup holds: {differs}")

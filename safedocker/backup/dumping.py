@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from safedocker.backup import dumps
+from safedocker.backup.contents import Meter, Sealed, metered
 from safedocker.backup.dumps import Database, Watch
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Dump, Stored
 from safedocker.backup.store import Draft
-from safedocker.backup.ways import Engine, Meter, Sealed, metered, pack, unpack
+from safedocker.backup.ways import Engine
+from safedocker.backup.zst import pack, unpack
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER, Bytes, Container
 from safedocker.loss.plan import Loss

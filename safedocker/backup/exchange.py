@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from safedocker.backup import making, plain, rest, stillness, ways
+from safedocker.backup import contents, making, plain, rest, stillness, ways
 from safedocker.backup.files import PIECE
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Backup, CrossCheck
@@ -75,7 +75,7 @@ def export(
     reader = TreeReader()
 
     def read(stream: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in ways.metered(
+        for piece in contents.metered(
             stream, lambda done: progress(Stage.COPY, volume.name, done, None)
         ):
             reader.feed(piece)
@@ -171,7 +171,7 @@ def bring_in(
                 f"{shown} can't be imported: {fault.message}: nothing was changed",
                 "make it again as it was made, or import another copy",
             ) from fault
-        held = None if present is None else ways.inspect(engine, name, lambda _done: None)
+        held = None if present is None else contents.inspect(engine, name, lambda _done: None)
         saved = None
         new = held is None
         if present is not None and held is not None and held.entries > 1:
@@ -201,7 +201,7 @@ def _measure(opened: plain.Reader, name: str, progress: Progress) -> Inventory:
     """What an archive with a root of its own would make a volume hold."""
     outline = plain.outline(plain.unpack(opened()), 0)
     reader = TreeReader()
-    for piece in ways.metered(
+    for piece in contents.metered(
         plain.as_volume(plain.unpack(opened()), outline, _ROOT),
         lambda done: progress(Stage.CHECK, name, done, None),
     ):

@@ -15,11 +15,12 @@ from typing import Any
 
 import zstandard
 
-from safedocker.backup import ways
+from safedocker.backup.contents import Meter, Sealed, metered
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Consistency, CrossCheck, Part, Stored
 from safedocker.backup.store import Draft
-from safedocker.backup.ways import Engine, Meter
+from safedocker.backup.ways import Engine
+from safedocker.backup.zst import pack, unpack
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import Container
 from safedocker.loss.plan import Loss
@@ -59,8 +60,8 @@ def take(
     with engine.read_layer(loss.id) as (digest, size, chunks):
         head = {"container": 1, "definition": definition, "digest": digest, "size": size}
         line = json.dumps({**head, "ran": ran}).encode("ascii") + b"\n"
-        layer = _compared(ways.metered(chunks, meter), digest, size)
-        stored = draft.put(name, ways.pack(_before(line, layer), packed.update))
+        layer = _compared(metered(chunks, meter), digest, size)
+        stored = draft.put(name, pack(_before(line, layer), packed.update))
     file = Stored(name, stored, packed.hexdigest())
     check(file, draft.open(name))
     return Part(
@@ -100,7 +101,7 @@ def _compared(pieces: Iterable[bytes], digest: str, size: int) -> Iterator[bytes
 
 def _opened(pieces: Iterable[bytes]) -> tuple[_Head, Iterator[bytes]]:
     """The first line, and the layer after it."""
-    unpacked = ways.unpack(pieces)
+    unpacked = unpack(pieces)
     start = b""
     while b"\n" not in start:
         piece = next(unpacked, b"")
@@ -126,7 +127,7 @@ def definition_in(pieces: Iterable[bytes]) -> Mapping[str, Any]:
 
 def check(file: Stored, pieces: Iterable[bytes]) -> None:
     """Read a part's file and compare. Raise BadArchive when it is not what was written."""
-    sealed = ways.Sealed(pieces)
+    sealed = Sealed(pieces)
     try:
         _head, layer = _opened(sealed)
         for _piece in layer:

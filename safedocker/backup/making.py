@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from safedocker.backup import ways
+from safedocker.backup import contents
 from safedocker.backup.inventory import Inventory, TreeReader, difference
 from safedocker.backup.store import Draft
 from safedocker.backup.take import Progress, Stage
@@ -60,7 +60,7 @@ def fill(
     reader = TreeReader()
 
     def read(pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in ways.metered(pieces, lambda done: report(Stage.COPY, done)):
+        for piece in contents.metered(pieces, lambda done: report(Stage.COPY, done)):
             reader.feed(piece)
             yield piece
 
@@ -73,7 +73,7 @@ def fill(
         with stream as pieces:
             engine.write_volume(target.name, read(pieces))
         written = reader.finish()
-        found = ways.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
+        found = contents.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
         if differs := difference(written, found):
             raise SafedockerError(
                 f"the volume {target.name} was written, but does not hold what was sent: {differs}"
@@ -95,7 +95,7 @@ class _HoldsData(SafedockerError):  # noqa: N818 - named for what it is, as erro
 
 def _check_empty(target: Volume, engine: Engine) -> None:
     """Of options that name a share or a disk a second volume is the same data once more."""
-    if ways.inspect(engine, target.name, lambda _done: None).entries > 1:
+    if contents.inspect(engine, target.name, lambda _done: None).entries > 1:
         raise _HoldsData(
             f"the volume {target.name} held data as soon as it was made: its driver gave it what "
             "another volume has. Nothing was written to it",

@@ -8,7 +8,7 @@ import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from safedocker.backup import aside, ways
+from safedocker.backup import aside, contents, ways
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.stillness import users
@@ -102,7 +102,7 @@ def find_target(
             return Target(part, name, present, Step.NOTHING)
         if same and not at.volume:  # an undo was killed between its two steps
             return Target(part, name, present, Step.FILL)
-    found = None if present.elsewhere else ways.inspect(engine, name, lambda _done: None)
+    found = None if present.elsewhere else contents.inspect(engine, name, lambda _done: None)
     if same and (found == part.inventory if found else part.inventory is None):
         return Target(part, name, present, Step.NOTHING)
     empty = found is not None and found.entries == 1
@@ -165,14 +165,17 @@ def restore(
         )
     journal.write(target.name, done=False)
     try:
-        _write(target, backup, engine, store, progress)
+        whole = _write(target, backup, engine, store, progress)
     except BaseException:
         if made:
             with contextlib.suppress(SafedockerError, OSError):
                 engine.remove_volume(target.name)
         raise
-    _compare(target, backup, engine, progress)
-    journal.notes += _compare_fine(target, engine)
+    if not whole:
+        journal.notes.append(
+            f"{target.name}: the engine wrote it, which fills holes of sparse files with zeros"
+        )
+    journal.notes += _compare(target, backup, engine, progress)
     journal.write(target.name, done=True)
 
 
@@ -183,11 +186,12 @@ def _definition(target: Target) -> Volume:
 
 def _write(
     target: Target, backup: Backup, engine: Engine, store: FolderStore, progress: Progress
-) -> None:
+) -> bool:
+    """Put the contents back; say whether all that the part tells of them could be written."""
     part = target.part
     total = part.inventory.bytes if part.inventory else 0
     try:
-        ways.by_name(part.way).put_back(
+        return ways.by_name(part.way).put_back(
             engine,
             target.name,
             part,
@@ -206,34 +210,30 @@ def _write(
         ) from fault
 
 
-def _compare_fine(target: Target, engine: Engine) -> Iterator[str]:
-    """What GNU tar told beside the contents is put back as far as the engine can; say how far."""
-    expected = target.part.fine_sha256
-    if not expected:
-        return
-    what = "extended attributes, access control lists and fractions of times"
-    images = [use.image for use in target.part.used_by]
-    try:
-        found = ways.inspect_fine(engine, target.name, images)
-    except SafedockerError:
-        found = None
-    if found is None:
-        yield f"{target.name}: {what} were put back, but not compared: no GNU tar is at hand"
-    elif found != expected:
-        yield f"{target.name}: contents compare equal, but not all {what} could be put back"
-
-
-def _compare(target: Target, backup: Backup, engine: Engine, progress: Progress) -> None:
-    expected = target.part.inventory
+def _compare(target: Target, backup: Backup, engine: Engine, progress: Progress) -> Iterator[str]:
+    """Compare what was written with what the backup holds. What is told beside the contents is put
+    back as far as it can be; say how far. Raise SafedockerError when the contents differ."""
+    expected, fine = target.part.inventory, target.part.fine_sha256
     if expected is None:
         return
     total = expected.bytes
-    found = ways.inspect(
-        engine, target.name, lambda done: progress(Stage.COMPARE, target.name, done, total)
-    )
+
+    def meter(done: int) -> None:
+        progress(Stage.COMPARE, target.name, done, total)
+
+    if fine:
+        images = [use.image for use in target.part.used_by]
+        found, told = contents.inspect_finely(engine, target.name, images, meter)
+    else:
+        found, told = contents.inspect(engine, target.name, meter), ""
     if differs := difference(expected, found):
         raise SafedockerError(
             f"the volume {target.name} was written, but does not hold what the backup holds: "
             f"{differs}",
             f"the backup is whole; type it again: safedocker undo {backup.id}",
         )
+    what = "extended attributes, access control lists and whole times"
+    if told is None:
+        yield f"{target.name}: {what} were put back, but not compared: no GNU tar is at hand"
+    elif told != fine:
+        yield f"{target.name}: contents compare equal, but not all {what} could be put back"

@@ -15,11 +15,18 @@ _ZEROS = bytes(1 << 20)
 
 
 class SparseFile:
-    """Takes what is packed, in pieces of any size, and tells the contents, zeros too."""
+    """Takes what is packed, in pieces of any size, and tells the contents; zeros too, unless they
+    are to be skipped by `skip`."""
 
-    def __init__(self, size: int, tell: Callable[[bytes | memoryview], object]) -> None:
+    def __init__(
+        self,
+        size: int,
+        tell: Callable[[bytes | memoryview], object],
+        skip: Callable[[int], None] | None = None,
+    ) -> None:
         self._size = size
         self._tell = tell
+        self._skip = skip
         self._head = bytearray()
         self._map: list[tuple[int, int]] | None = None
         self._at = 0
@@ -52,6 +59,9 @@ class SparseFile:
     def _fill(self, to: int) -> None:
         if to < self._at or to > self._size:
             raise SafedockerError("the map of a sparse file is damaged")
+        if self._skip is not None and self._at < to:
+            self._skip(to - self._at)
+            self._at = to
         while self._at < to:
             step = min(to - self._at, len(_ZEROS))
             self._tell(memoryview(_ZEROS)[:step])

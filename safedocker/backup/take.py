@@ -18,6 +18,7 @@ import zstandard
 
 import safedocker
 from safedocker.backup import apart, dumping, expire, layers, records, stillness, ways
+from safedocker.backup.contents import Meter, check_written
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import (
     Backup,
@@ -291,7 +292,7 @@ class _Taking:
         paused = self._engine.pause(frozen)
         return paused + self._engine.stop(tuple(one.id for one in stopping if not one.paused))
 
-    def _copied(self, loss: Loss, stage: Stage = Stage.COPY) -> ways.Meter:
+    def _copied(self, loss: Loss, stage: Stage = Stage.COPY) -> Meter:
         def copied(done: int) -> None:
             free = self._store.free_bytes()
             if free is not None and free < self._reserve:
@@ -315,12 +316,11 @@ class _Taking:
             self._check_room()
             return self._keep_one(draft, loss, stem)
         if kept.file is not None and kept.inventory is not None:
-            total = kept.inventory.bytes
-            ways.read_back(
+            check_written(
                 draft.open(kept.file.name),
                 kept.file,
-                kept.inventory,
-                lambda done: self._progress(Stage.CHECK, loss.name, done, total),
+                kept.sent,
+                lambda done: self._progress(Stage.CHECK, loss.name, done, kept.sent),
             )
         return way, kept
 
@@ -421,7 +421,7 @@ def _part(
         consistency=consistency,
         reached=reached,
         cross_check=check or CrossCheck.NONE,
-        not_kept=way.not_kept,
+        not_kept=kept.not_kept or way.not_kept,
         aside=kept.place,
         size=loss.size if kept.place else None,
         dumps=dumped.dumps,

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from safedocker.backup import aside, dumping, layers, records, ways
+from safedocker.backup import aside, contents, dumping, layers, records, ways
 from safedocker.backup.aside import HasMover, Place
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Backup, Part
@@ -107,7 +107,7 @@ def read_part(backup: Backup, part: Part, store: FolderStore, progress: Progress
         if part.inventory is not None:
             total = part.inventory.bytes
             meter = _meter(progress, part, total)
-            ways.read_back(pieces, part.file, part.inventory, meter)
+            contents.read_back(pieces, part.file, part.inventory, meter)
     elif part.kind is Kind.LAYER:
         if part.way != layers.WAY:
             raise ways.unknown(part.way)

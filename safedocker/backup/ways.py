@@ -9,20 +9,24 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import zstandard
-
-from safedocker.backup import aside, plain
+from safedocker.backup import aside
 from safedocker.backup.aside import Mover, Place
-from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
+from safedocker.backup.contents import (
+    BY_ENGINE,
+    Meter,
+    Source,
+    Volumes,
+    read_by,
+    read_finely,
+    write,
+)
+from safedocker.backup.inventory import Inventory, TreeReader
 from safedocker.backup.manifest import CrossCheck, Part, Stored
 from safedocker.backup.store import Draft
-from safedocker.backup.zst import pack as pack
-from safedocker.backup.zst import unpack as unpack
+from safedocker.backup.zst import ahead, pack, unpack
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER, Bytes, Container, EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Protect
-
-Meter = Callable[[int], None]  # told the bytes of tar stream done so far
 
 COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
 _COPIED_A_SECOND = 100_000_000  # bytes, packed and read back; `make bench` measures it
@@ -53,7 +57,7 @@ class Execution(Protocol):
     def said(self) -> str: ...
 
 
-class Engine(Protocol):
+class Engine(Volumes, Protocol):
     """What the backup needs of an engine; edge/engine.py has it. Each raises NoEngine."""
 
     @property
@@ -61,13 +65,7 @@ class Engine(Protocol):
     def volume(self, name: str, /) -> Volume | None: ...
     def snapshot(self) -> tuple[Mapping[str, Volume], tuple[Container, ...]]: ...
     def inspect(self, container: Container, /) -> Container: ...
-    def read_volume(self, name: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
-    def find_tar(self, images: tuple[str, ...], /) -> Any | None: ...
-    def read_volume_with(
-        self, tar: Any, name: str, /
-    ) -> AbstractContextManager[Iterator[bytes]]: ...
     def read_aside(self, path: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
-    def write_volume(self, name: str, chunks: Iterable[bytes], /) -> None: ...
     def create_volume(self, volume: Volume, /) -> None: ...
     def remove_volume(self, name: str, /) -> None: ...
     def sizes(self, names: tuple[str, ...], seconds: float, /) -> Mapping[str, int]: ...
@@ -109,7 +107,9 @@ class Kept:
     file: Stored | None
     inventory: Inventory | None
     place: Place | None = None
-    fine: str = ""  # TreeReader.fine, where it could be told
+    fine: str = ""  # Tree.fine, where it could be told
+    not_kept: tuple[str, ...] = ()
+    sent: int = 0  # bytes of the stream that was packed
 
 
 @dataclass(frozen=True)
@@ -129,12 +129,13 @@ class Wish:
 @dataclass(frozen=True)
 class Way:
     """One way to protect. `take` writes into a draft under a stem; `put_back` fills a volume that
-    is there, from what the part tells and the pieces of its file."""
+    is there, from what the part tells and the pieces of its file, and says whether all of it could
+    be written. `not_kept` is for what says nothing better of it itself."""
 
     name: str
     fits: Callable[[Loss, Wish], bool]
     take: Callable[[Engine, Loss, Draft, str, Meter], Kept]
-    put_back: Callable[[Engine, str, Part, Iterable[bytes], Meter], None]
+    put_back: Callable[[Engine, str, Part, Iterable[bytes], Meter], bool]
     not_kept: tuple[str, ...]
     stores: bool = True  # does it need room in the store?
 
@@ -200,18 +201,6 @@ def unknown(name: str) -> SafedockerError:
     return SafedockerError(f"this safedocker does not know the way {name!r}", "update safedocker")
 
 
-def inspect(engine: Engine, volume: str, meter: Meter) -> Inventory:
-    """Read a volume through the engine and say what it holds.
-
-    Raise BadArchive when the stream is cut short, and what the engine raises.
-    """
-    reader = TreeReader()
-    with engine.read_volume(volume) as stream:
-        for _piece in read_by(reader, stream, meter):
-            pass
-    return reader.finish()
-
-
 def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[str, CrossCheck]:
     """Compare what was read of volumes, by name, with the engine's own count: it leaves files that
     it can't read out of an archive, without a word. Raise NoBackup when it counts more.
@@ -242,70 +231,32 @@ def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[st
     return checks
 
 
-class Sealed:
-    """The pieces of a part's file, counted and digested while somebody reads them."""
-
-    def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces = iter(pieces)
-        self._digest = hashlib.sha256()
-        self._size = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
-            self._digest.update(piece)
-            self._size += len(piece)
-            yield piece
-
-    def compare(self, part: Stored) -> None:
-        """Read the rest: what follows the frame counts too. Raise BadArchive when it is not the
-        file that was written."""
-        for _piece in self:
-            pass
-        if (self._size, self._digest.hexdigest()) != (part.bytes, part.sha256):
-            raise BadArchive(f"{part.name} is not the file that was written")
-
-
-def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter: Meter) -> None:
-    """Read a part's file from the store and compare it with what was written.
-
-    Raise BadArchive when its bytes, or what they unpack to, are not what the manifest says.
-    """
-    sealed = Sealed(pieces)
-    reader = TreeReader()
-    try:
-        for _piece in read_by(reader, unpack(sealed), meter):
-            pass
-        found = reader.finish()
-    except zstandard.ZstdError as fault:
-        raise BadArchive(f"{part.name} can't be unpacked: {fault}") from fault
-    except BadArchive as fault:
-        raise BadArchive(f"{part.name}: {fault.message}") from fault
-    sealed.compare(part)
-    if differs := difference(expected, found):
-        raise BadArchive(f"{part.name} does not hold what was read: {differs}")
-
-
 def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
-    name = f"{stem}.tar.zst"
-    reader = TreeReader()
-    digest = hashlib.sha256()
     with engine.read_volume(loss.name) as stream:
-        size = draft.put(name, pack(read_by(reader, stream, meter), digest.update))
-    return Kept(Stored(name, size, digest.hexdigest()), reader.finish())
+        return _keep(Source(stream, False, BY_ENGINE), draft, stem, meter)
 
 
 def _take_tar(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
-    """By a GNU tar of an image that has had the volume anyway: no other is let see it."""
-    tar = engine.find_tar(_images(engine, loss.name))
-    if tar is None:
-        raise NoBackup(f"no image of the containers of {loss.name} has a GNU tar")
+    with read_finely(engine, loss.name, _images(engine, loss.name)) as source:
+        return _keep(source, draft, stem, meter)
+
+
+def _keep(source: Source, draft: Draft, stem: str, meter: Meter) -> Kept:
     name = f"{stem}.tar.zst"
-    reader = TreeReader(fine=True)
+    reader = TreeReader(fine=source.fine)
     digest = hashlib.sha256()
-    with engine.read_volume_with(tar, loss.name) as stream:
-        size = draft.put(name, pack(read_by(reader, stream, meter), digest.update))
+    sent = 0
+
+    def seen(done: int) -> None:
+        nonlocal sent
+        sent = done
+        meter(done)
+
+    packed = pack(read_by(reader, source.pieces, seen), digest.update)
+    file = Stored(name, draft.put(name, packed), digest.hexdigest())
     held = reader.finish()
-    return Kept(Stored(name, size, digest.hexdigest()), held, fine=reader.fine())
+    fine = reader.fine() if source.fine else ""
+    return Kept(file, held, fine=fine, not_kept=source.not_kept, sent=sent)
 
 
 def _images(engine: Engine, volume: str) -> tuple[str, ...]:
@@ -318,30 +269,16 @@ def _images(engine: Engine, volume: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.image for one in having))
 
 
-def inspect_fine(engine: Engine, volume: str, images: Sequence[str]) -> str | None:
-    """Return what TreeReader.fine says of a volume; None where no such image has a GNU tar. Raise
-    SafedockerError when it can't be read so."""
-    tar = engine.find_tar(tuple(dict.fromkeys(images)))
-    if tar is None:
-        return None
-    reader = TreeReader(fine=True)
-    with engine.read_volume_with(tar, volume) as stream:
-        for piece in stream:
-            reader.feed(piece)
-    reader.finish()
-    return reader.fine()
-
-
 def _put_back_tar(
     engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
-) -> None:
-    engine.write_volume(volume, metered(plain.as_sent(unpack(pieces)), meter))
+) -> bool:
+    return write(engine, volume, ahead(unpack(pieces)), meter, fine=True)
 
 
 def _put_back_archive(
     engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
-) -> None:
-    engine.write_volume(volume, metered(unpack(pieces), meter))
+) -> bool:
+    return write(engine, volume, ahead(unpack(pieces)), meter, fine=False)
 
 
 def _take_definition(
@@ -352,8 +289,8 @@ def _take_definition(
 
 def _put_back_definition(
     _engine: Engine, _volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
-) -> None:
-    return
+) -> bool:
+    return True
 
 
 def _can_move(loss: Loss, wish: Wish) -> bool:
@@ -377,30 +314,15 @@ def _take_place(engine: Engine, loss: Loss, draft: Draft, stem: str, _meter: Met
 
 def _put_back_place(
     engine: Engine, volume: str, part: Part, _pieces: Iterable[bytes], _meter: Meter
-) -> None:
+) -> bool:
     if part.aside is not None:
         aside.give_back(engine, volume, part.aside)
-
-
-def read_by(reader: TreeReader, stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
-    """Pass a tar stream on while a reader takes it in."""
-    for piece in metered(stream, meter):
-        reader.feed(piece)
-        yield piece
-
-
-def metered(stream: Iterable[bytes], meter: Meter) -> Iterator[bytes]:
-    """Pass a stream on, and tell the meter how much it was so far."""
-    done = 0
-    for piece in stream:
-        yield piece
-        done += len(piece)
-        meter(done)
+    return True
 
 
 def _put_back_dump(
     _engine: Engine, volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
-) -> None:
+) -> bool:
     raise SafedockerError(
         f"of the volume {volume} there is a dump alone", "feed it into a server: --dump-into"
     )
@@ -437,25 +359,13 @@ WAYS = (
         lambda _loss, wish: wish.fine,
         _take_tar,
         _put_back_tar,
-        (
-            "sockets",
-            "trusted. and security.selinux attributes",
-            "holes of sparse files, once they are put back (their zeros are kept)",
-            "times before 1970, once they are put back",
-        ),
+        (),
     ),
     Way(
         "archive",
         lambda _loss, _wish: True,
         _take_archive,
         _put_back_archive,
-        # moby pkg/archive: tarAppender.addTarFile
-        (
-            "extended attributes other than security.capability",
-            "access control lists",
-            "fractions of a second in modification times, and times before 1970",
-            "holes of sparse files (their zeros are kept)",
-            "sockets",
-        ),
+        (),
     ),
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 import zstandard
 
@@ -13,7 +15,7 @@ _LEVEL = 1  # higher ones pack a database's files little smaller and take severa
 _THREADS = min(4, os.cpu_count() or 1)
 
 
-def pack(stream: Iterable[bytes], seen: Callable[[bytes], None]) -> Iterator[bytes]:
+def pack(stream: Iterable[bytes | memoryview], seen: Callable[[bytes], None]) -> Iterator[bytes]:
     """Pack a stream; `seen` is given what goes into the file."""
     packer = zstandard.ZstdCompressor(
         level=_LEVEL, threads=_THREADS, write_checksum=True
@@ -43,3 +45,39 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
     with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]
         while piece := reader.read(PIECE):
             yield piece
+
+
+_AHEAD = 4  # pieces that are made before they are asked for
+
+
+def ahead(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
+    """The same pieces, made in a thread while those before them are used."""
+    made: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
+    stop = threading.Event()
+
+    def make() -> None:
+        last: BaseException | None = None
+        try:
+            for piece in pieces:
+                made.put(piece)
+                if stop.is_set():
+                    break
+        except BaseException as fault:  # noqa: BLE001 - it is raised where the pieces are used
+            last = fault
+        made.put(last)
+
+    thread = threading.Thread(target=make, daemon=True)
+    thread.start()
+    try:
+        while isinstance(piece := made.get(), bytes):
+            yield piece
+        if piece is not None:
+            raise piece
+    finally:
+        stop.set()
+        while thread.is_alive():  # it may wait for room
+            try:
+                made.get(timeout=0.01)
+            except queue.Empty:
+                continue
+        thread.join()

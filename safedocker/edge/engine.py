@@ -25,6 +25,7 @@ from safedocker.edge.container import (
     load_layer,
     read_layer,
 )
+from safedocker.edge.direct import Direct
 from safedocker.edge.execution import Execution, execute
 from safedocker.edge.host import Host
 from safedocker.edge.ids import find_remap, of_containers
@@ -82,7 +83,8 @@ class Engine:
             self._wire.close()
             raise
         self.data_directory = answers.text(answers.mapping(info), "DockerRootDir")
-        security = map(str, answers.sequence(answers.mapping(info), "SecurityOptions"))
+        security = [*map(str, answers.sequence(answers.mapping(info), "SecurityOptions"))]
+        self._direct = Direct(self._wire, self._porter, address.host, security)
         self._remap = find_remap(self.data_directory, security)
         self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
         self._asked = time.monotonic()
@@ -106,6 +108,7 @@ class Engine:
     def close(self) -> None:
         """Remove our image and hang up. Never raises: what stays behind is swept the next time."""
         self.mover.close()
+        self._direct.close()
         with contextlib.suppress(SafedockerError):
             self._porter.close()
         self._wire.close()
@@ -353,6 +356,11 @@ class Engine:
         """As `read_volume`, of what stands aside at a path of the engine's host."""
         with self._porter.opened_path(path) as helper, self._porter.read(helper) as chunks:
             yield of_containers(chunks, self._remap) if self._remap else chunks
+
+    def folder(self, name: str) -> contextlib.AbstractContextManager[int | None]:
+        """Give the volume's own folder, open, where we are root on the engine's machine and it is
+        certain to be the volume's; else None. Raise NoBackup when there is no such volume."""
+        return self._direct.opened(name)
 
     def find_tar(self, images: Sequence[str]) -> Tar | None:
         """Return the GNU tar of the first of these images that has one and is here."""

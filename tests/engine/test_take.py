@@ -46,6 +46,20 @@ def client(fresh: PrivateEngine) -> Iterator[Engine]:
         yield engine
 
 
+class Elsewhere(Engine):
+    """An engine as if it were on another machine: of its volumes there is what it sends."""
+
+    @contextlib.contextmanager
+    def folder(self, _name: str) -> Iterator[int | None]:
+        yield None
+
+
+@pytest.fixture
+def elsewhere(fresh: PrivateEngine) -> Iterator[Engine]:
+    with contextlib.closing(Elsewhere(address(fresh))) as engine:
+        yield engine
+
+
 @pytest.fixture
 def store(home: Path) -> FolderStore:
     return FolderStore(home / ".local/share/safedocker/backups")
@@ -278,7 +292,7 @@ def test_volume_that_is_gone_is_told(
 # What fails in the middle
 
 
-class Cuts(Engine):
+class Cuts(Elsewhere):
     """An engine whose streams end early, in order, as a proxy's do."""
 
     @contextlib.contextmanager
@@ -287,7 +301,7 @@ class Cuts(Engine):
             yield iter([b"".join(chunks)[:-4096]])
 
 
-class Forgets(Engine):
+class Forgets(Elsewhere):
     """An engine that leaves a file out of the stream, as moby does when it can't read it."""
 
     @contextlib.contextmanager

@@ -21,6 +21,7 @@ from safedocker.errors import SafedockerError
 from tests.engine.test_round_trip import mountpoint, see
 from tests.engine.test_take import (
     NOW,
+    Elsewhere,
     address,
     client,
     from_here,
@@ -195,7 +196,7 @@ def test_way_of_a_newer_version_is_told(story: Story) -> None:
     assert story.volumes() == {}
 
 
-class Garbles(Engine):
+class Garbles(Elsewhere):
     """An engine that writes other contents than it was given, and says nothing."""
 
     @contextlib.contextmanager

@@ -26,7 +26,7 @@ from safedocker.edge.engine import Engine
 from safedocker.errors import NoBackup, SafedockerError
 from tests.engine.conftest import HELPER, ROOT, Shell
 from tests.engine.test_round_trip import fill, see
-from tests.engine.test_take import NOW, Cuts, Forgets, address
+from tests.engine.test_take import NOW, Cuts, Elsewhere, Forgets, address
 from tests.engines import PrivateEngine
 
 PROJECT = "--label com.docker.compose.project=shop --label com.docker.compose.volume=db"
@@ -275,7 +275,7 @@ def test_driver_options_are_kept_unless_they_name_the_data(shell26: Shell, tmp_p
     assert "again" not in shell26.volumes()
 
 
-class Fails(Engine):
+class Fails(Elsewhere):
     """An engine that fails when the last byte is written."""
 
     def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:
@@ -283,7 +283,7 @@ class Fails(Engine):
         raise NoBackup("no space left on device")
 
 
-class Adds(Engine):
+class Adds(Elsewhere):
     """An engine that has another file in a volume than was sent."""
 
     def write_volume(self, name: str, chunks: Iterable[bytes]) -> None:

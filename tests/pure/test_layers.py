@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from safedocker.backup import layers, ways
+from safedocker.backup import layers
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Stored
+from safedocker.backup.zst import pack
 
 LAYER = bytes(range(256)) * 5000
 HEAD = {
@@ -24,7 +25,7 @@ HEAD = {
 
 def packed(head: dict[str, object], layer: bytes) -> bytes:
     line = json.dumps(head).encode() + b"\n"
-    return b"".join(ways.pack([line, layer], lambda _piece: None))
+    return b"".join(pack([line, layer], lambda _piece: None))
 
 
 def stored(content: bytes) -> Stored:

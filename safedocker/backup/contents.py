@@ -1,0 +1,224 @@
+"""What is in a volume, read, looked through and written by the best way there is: in its own
+folder, by a GNU tar, or as the engine sends it. And what was packed of it, read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import zstandard
+
+from safedocker.backup import filling, folder, plain
+from safedocker.backup.inventory import TreeReader
+from safedocker.backup.manifest import Stored
+from safedocker.backup.tree import BadArchive, Inventory, difference
+from safedocker.backup.zst import ahead, unpack
+from safedocker.errors import NoBackup, SafedockerError
+
+Meter = Callable[[int], None]  # told the bytes of tar stream done so far
+Piece = bytes | memoryview  # one of memory is gone when the next is asked for
+_Some = TypeVar("_Some", bytes, bytes | memoryview)
+
+
+class Volumes(Protocol):
+    """What this needs of an engine; edge/engine.py has it. Each raises NoBackup or NoEngine."""
+
+    def folder(self, name: str, /) -> AbstractContextManager[int | None]: ...
+    def find_tar(self, images: tuple[str, ...], /) -> Any | None: ...
+    def read_volume(self, name: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
+    def read_volume_with(
+        self, tar: Any, name: str, /
+    ) -> AbstractContextManager[Iterator[bytes]]: ...
+    def write_volume(self, name: str, chunks: Iterable[bytes], /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Source:
+    """A volume's tar stream. `fine`: with whole times, all attributes and holes. `not_kept` is what
+    it leaves out."""
+
+    pieces: Iterator[Piece]
+    fine: bool
+    not_kept: tuple[str, ...]
+
+
+BY_TAR = ("sockets", "trusted. and security.selinux attributes")
+# moby pkg/archive: tarAppender.addTarFile
+BY_ENGINE = (
+    "extended attributes other than security.capability",
+    "access control lists",
+    "fractions of a second in modification times, and times before 1970",
+    "holes of sparse files (their zeros are kept)",
+    "sockets",
+)
+
+
+@contextlib.contextmanager
+def read_finely(engine: Volumes, volume: str, images: Sequence[str]) -> Iterator[Source]:
+    """Open a volume in its own folder, or by a GNU tar of one of the `images`, which have had it
+    anyway: no other is let see it. Raise NoBackup where there is neither."""
+    with engine.folder(volume) as own:
+        if own is not None:
+            yield Source(folder.read(own), True, folder.NOT_KEPT)
+            return
+    tar = engine.find_tar(tuple(dict.fromkeys(images)))
+    if tar is None:
+        raise NoBackup(f"no image of the containers of {volume} has a GNU tar")
+    with engine.read_volume_with(tar, volume) as stream:
+        yield Source(stream, True, BY_TAR)
+
+
+@contextlib.contextmanager
+def read(engine: Volumes, volume: str) -> Iterator[Source]:
+    """Open a volume in its own folder, or as the engine sends it."""
+    with engine.folder(volume) as own:
+        if own is not None:
+            yield Source(folder.read(own), True, folder.NOT_KEPT)
+            return
+    with engine.read_volume(volume) as stream:
+        yield Source(stream, False, BY_ENGINE)
+
+
+def inspect(engine: Volumes, volume: str, meter: Meter) -> Inventory:
+    """Say what a volume holds. Raise BadArchive when a stream of it is cut short, and what the
+    engine raises."""
+    found = _in_its_folder(engine, volume, meter)
+    return found[0] if found else _as_sent(engine, volume, meter)
+
+
+def inspect_finely(
+    engine: Volumes, volume: str, images: Sequence[str], meter: Meter
+) -> tuple[Inventory, str | None]:
+    """As `inspect`, and Tree.fine of it; None where that can't be told."""
+    if found := _in_its_folder(engine, volume, meter):
+        return found
+    held = _as_sent(engine, volume, meter)
+    tar = engine.find_tar(tuple(dict.fromkeys(images)))
+    if tar is None:
+        return held, None
+    reader = TreeReader(fine=True)
+    try:
+        with engine.read_volume_with(tar, volume) as stream:
+            for piece in stream:
+                reader.feed(piece)
+        reader.finish()
+    except SafedockerError:
+        return held, None
+    return held, reader.fine()
+
+
+def _in_its_folder(engine: Volumes, volume: str, meter: Meter) -> tuple[Inventory, str] | None:
+    with engine.folder(volume) as own:
+        if own is not None:
+            with contextlib.suppress(NoBackup):  # what can't be read so, the engine may read
+                return folder.inspect(own, meter)
+    return None
+
+
+def _as_sent(engine: Volumes, volume: str, meter: Meter) -> Inventory:
+    reader = TreeReader()
+    with engine.read_volume(volume) as stream:
+        for _piece in read_by(reader, stream, meter):
+            pass
+    return reader.finish()
+
+
+def write(
+    engine: Volumes, volume: str, pieces: Iterable[Piece], meter: Meter, *, fine: bool
+) -> bool:
+    """Write a stream into a volume that holds nothing; say whether all that it tells was written,
+    and not what the engine takes. `fine` as a Source's. Raise OSError and SafedockerError."""
+    with engine.folder(volume) as own:
+        if own is not None and filling.may_fill(own):
+            filling.fill(own, pieces, meter)
+            return True
+    stream = map(bytes, pieces)
+    engine.write_volume(volume, metered(plain.as_sent(stream) if fine else stream, meter))
+    return not fine
+
+
+class Sealed:
+    """The pieces of a part's file, counted and digested while somebody reads them."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._digest = hashlib.sha256()
+        self._size = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._pieces:
+            self._digest.update(piece)
+            self._size += len(piece)
+            yield piece
+
+    def compare(self, part: Stored) -> None:
+        """Read the rest: what follows the frame counts too. Raise BadArchive when it is not the
+        file that was written."""
+        for _piece in self:
+            pass
+        if (self._size, self._digest.hexdigest()) != (part.bytes, part.sha256):
+            raise BadArchive(f"{part.name} is not the file that was written")
+
+
+def check_written(pieces: Iterable[bytes], part: Stored, size: int, meter: Meter) -> None:
+    """Read a file that was just packed and say whether it is what was written, and unpacks to what
+    was packed: `size` bytes, by the checksum that the packer made of them. Raise BadArchive.
+
+    Source: RFC 8878, Content_Checksum.
+    """
+    sealed = Sealed(pieces)
+    found = 0
+    try:
+        for piece in metered(unpack(sealed), meter):
+            found += len(piece)
+    except zstandard.ZstdError as fault:
+        raise BadArchive(f"{part.name} can't be unpacked: {fault}") from fault
+    sealed.compare(part)
+    if found != size:
+        raise BadArchive(f"{part.name} holds {found} bytes, and {size} were written")
+
+
+def check_unchanged(pieces: Iterable[bytes], part: Stored, meter: Meter) -> None:
+    """Say whether a file is the one that was written, and checked then. Raise BadArchive."""
+    Sealed(metered(pieces, meter)).compare(part)
+
+
+def read_back(pieces: Iterable[bytes], part: Stored, expected: Inventory, meter: Meter) -> None:
+    """Read a part's file from the store and compare it with what the manifest says, entry by entry.
+
+    Raise BadArchive when its bytes, or what they unpack to, are not what the manifest says.
+    """
+    sealed = Sealed(pieces)
+    reader = TreeReader()
+    try:
+        for _piece in read_by(reader, ahead(unpack(sealed)), meter):
+            pass
+        found = reader.finish()
+    except zstandard.ZstdError as fault:
+        raise BadArchive(f"{part.name} can't be unpacked: {fault}") from fault
+    except BadArchive as fault:
+        raise BadArchive(f"{part.name}: {fault.message}") from fault
+    sealed.compare(part)
+    if differs := difference(expected, found):
+        raise BadArchive(f"{part.name} does not hold what was read: {differs}")
+
+
+def read_by(reader: TreeReader, stream: Iterable[_Some], meter: Meter) -> Iterator[_Some]:
+    """Pass a tar stream on while a reader takes it in."""
+    for piece in metered(stream, meter):
+        reader.feed(piece)
+        yield piece
+
+
+def metered(stream: Iterable[_Some], meter: Meter) -> Iterator[_Some]:
+    """Pass a stream on, and tell the meter how much it was so far."""
+    done = 0
+    for piece in stream:
+        yield piece
+        done += len(piece)
+        meter(done)

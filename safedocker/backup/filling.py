@@ -1,0 +1,198 @@
+"""Fills a volume's own folder on this machine, by an open descriptor, from a volume's tar stream:
+with holes, whole times and all attributes, which the engine would not write.
+
+No name in the stream is trusted, nor what stands in the folder: every step goes from one open
+folder into the next, and follows no link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+
+from safedocker.backup.folder import KINDS, OPEN_FOLDER, SECOND, Meter, shown
+from safedocker.backup.inventory import TreeReader
+from safedocker.backup.tree import (
+    ATTRIBUTE,
+    DIRECTORY,
+    HARD_LINK,
+    REGULAR,
+    SYMLINK,
+    BadArchive,
+    Entry,
+)
+
+_TYPES = {kind: type_ for type_, kind in KINDS.items()}
+
+
+def may_fill(top: int) -> bool:
+    """Say whether this process may make files of anybody's in a folder: it tries."""
+    name = f".safedocker-{secrets.token_hex(8)}"
+    try:
+        os.mkdir(name, 0o700, dir_fd=top)
+    except OSError:
+        return False
+    try:
+        os.chown(name, 1, 1, dir_fd=top, follow_symlinks=False)
+    except OSError:
+        return False
+    finally:
+        os.rmdir(name, dir_fd=top)
+    return True
+
+
+def fill(top: int, stream: Iterable[bytes | memoryview], meter: Meter) -> None:
+    """Write a volume's tar stream into its folder, which is empty: holes, whole times and all
+    attributes too. What the file system does not take of attributes is left out.
+
+    Raise OSError, BadArchive, and what the stream raises.
+    """
+    with contextlib.closing(_Filler(top)) as filler:
+        reader = TreeReader(sink=filler)
+        done = 0
+        for piece in stream:
+            reader.feed(piece)
+            done += len(piece)
+            meter(done)
+        reader.end()
+        filler.finish()
+
+
+class _Filler:
+    """Makes what a stream tells. Folders get their owner, mode and time at the end: what is made in
+    one changes its time, and would inherit its access control list."""
+
+    def __init__(self, top: int) -> None:
+        self._top = top
+        self._open: list[
+            tuple[bytes, int]
+        ] = []  # folders from the top to the last one that was used
+        self._late: list[tuple[Entry, Mapping[bytes, bytes]]] = []
+        self._file = -1
+        self._at = 0
+        self._now: tuple[Entry, Mapping[bytes, bytes]] | None = None
+
+    def begin(self, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
+        """Make it, but for what is in it."""
+        self._now = entry, pax
+        if entry.kind == DIRECTORY:
+            self._late.append(self._now)
+            if not entry.path:
+                return
+        folder, name = self._place(entry.path)
+        if entry.kind == DIRECTORY:
+            os.mkdir(name, 0o700, dir_fd=folder)
+        elif entry.kind == REGULAR:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file, self._at = os.open(name, flags, 0o600, dir_fd=folder), 0
+        elif entry.kind == HARD_LINK:
+            inner = os.dup(folder)
+            try:
+                above, first = self._place(entry.link)
+                os.link(first, name, src_dir_fd=above, dst_dir_fd=inner, follow_symlinks=False)
+            finally:
+                os.close(inner)
+        elif entry.kind == SYMLINK:
+            os.symlink(entry.link, name, dir_fd=folder)
+        else:
+            os.mknod(name, 0o600 | _TYPES[entry.kind], os.makedev(*entry.device), dir_fd=folder)
+
+    def data(self, piece: bytes | memoryview) -> None:
+        """Write on in the file that was begun."""
+        view = memoryview(piece)
+        while view:
+            step = os.pwrite(self._file, view, self._at)
+            self._at += step
+            view = view[step:]
+
+    def hole(self, size: int) -> None:
+        """Go on behind a hole."""
+        self._at += size
+
+    def end(self) -> None:
+        """It is complete."""
+        if self._now is None or self._now[0].kind in {DIRECTORY, HARD_LINK}:
+            return
+        entry, pax = self._now
+        if self._file >= 0:
+            os.ftruncate(self._file, entry.size)
+            _finish(self._file, entry, pax)
+            os.close(self._file)
+            self._file = -1
+            return
+        folder, name = self._place(entry.path)
+        os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        place = b"/proc/self/fd/%d/%b" % (folder, name)
+        if entry.kind != SYMLINK:
+            only = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                os.chmod(f"/proc/self/fd/{only}", entry.mode)
+            finally:
+                os.close(only)
+        _set_attributes(place, pax)
+        times = (_nanoseconds(entry, pax),) * 2
+        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+
+    def finish(self) -> None:
+        """All is there: give the folders what is theirs, the innermost first."""
+        for entry, pax in reversed(self._late):
+            if not entry.path:
+                _finish(self._top, entry, pax)
+                continue
+            folder, name = self._place(entry.path)
+            inner = os.open(name, OPEN_FOLDER, dir_fd=folder)
+            try:
+                _finish(inner, entry, pax)
+            finally:
+                os.close(inner)
+
+    def close(self) -> None:
+        """Let go of all that is open."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        while self._open:
+            os.close(self._open.pop()[1])
+
+    def _place(self, path: bytes) -> tuple[int, bytes]:
+        """The open folder that a path lies in, and its name there."""
+        *above, name = parts = path.split(b"/")
+        if not {b"", b".", b".."}.isdisjoint(parts):
+            raise BadArchive(f"{shown(path)} lies outside of the volume")
+        shared = 0
+        while shared < min(len(above), len(self._open)) and self._open[shared][0] == above[shared]:
+            shared += 1
+        while len(self._open) > shared:
+            os.close(self._open.pop()[1])
+        for part in above[shared:]:
+            folder = self._open[-1][1] if self._open else self._top
+            self._open.append((part, os.open(part, OPEN_FOLDER, dir_fd=folder)))
+        return self._open[-1][1] if self._open else self._top, name
+
+
+def _finish(file: int, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
+    """Owner first: a change of it takes capabilities and setuid away."""
+    os.fchown(file, entry.uid, entry.gid)
+    os.fchmod(file, entry.mode)
+    _set_attributes(file, pax)
+    os.utime(file, ns=(_nanoseconds(entry, pax),) * 2)
+
+
+def _set_attributes(place: int | bytes, pax: Mapping[bytes, bytes]) -> None:
+    """What can't be set shows when it is compared."""
+    for key, value in pax.items():
+        if key.startswith(ATTRIBUTE):
+            name = key.removeprefix(ATTRIBUTE)
+            with contextlib.suppress(OSError):
+                os.setxattr(place, name, value, follow_symlinks=isinstance(place, int))
+
+
+def _nanoseconds(entry: Entry, pax: Mapping[bytes, bytes]) -> int:
+    text = pax.get(b"mtime")
+    if text is None:
+        return entry.mtime * SECOND
+    whole, _point, fraction = text.lstrip(b"-").partition(b".")
+    told = int(whole) * SECOND + int(fraction[:9].ljust(9, b"0"))
+    return -told if text.startswith(b"-") else told
