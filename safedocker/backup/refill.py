@@ -164,19 +164,25 @@ def restore(
             f"see how it stands now: docker volume inspect {target.name}",
         )
     journal.write(target.name, done=False)
-    try:
-        whole = _write(target, backup, engine, store, progress)
-    except BaseException:
+    with contextlib.ExitStack() as failed:
         if made:
-            with contextlib.suppress(SafedockerError, OSError):
-                engine.remove_volume(target.name)
-        raise
-    if not whole:
-        journal.notes.append(
-            f"{target.name}: the engine wrote it, which fills holes of sparse files with zeros"
-        )
-    journal.notes += _compare(target, backup, engine, progress)
+            failed.callback(_remove, engine, target.name)
+        copied = target.part.file is not None
+        # Asked for once: a container that holds the volume takes its time.
+        with engine.folder(target.name) if copied else contextlib.nullcontext():
+            whole = _write(target, backup, engine, store, progress)
+            failed.pop_all()
+            if not whole:
+                journal.notes.append(
+                    f"{target.name}: the engine wrote it, which fills the holes of sparse files"
+                )
+            journal.notes += _compare(target, backup, engine, progress)
     journal.write(target.name, done=True)
+
+
+def _remove(engine: Engine, volume: str) -> None:
+    with contextlib.suppress(SafedockerError, OSError):
+        engine.remove_volume(volume)
 
 
 def _definition(target: Target) -> Volume:

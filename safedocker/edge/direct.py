@@ -43,6 +43,7 @@ class Direct:
         self._may = local and os.geteuid() == 0 and not _others_ids(security)
         self._socket = host.removeprefix("unix://")
         self._lock = threading.Lock()
+        self._held = threading.local()  # what this thread has open, by the volume's name
         self._found: dict[str, int | None] = {}  # data directory: its folder of volumes
 
     def close(self) -> None:
@@ -56,18 +57,46 @@ class Direct:
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[int | None]:
         """Give the volume's folder, open to be read; None where it can't be had, or it is not
-        certain that it is the one. Inside the block the engine does not let the volume go.
+        certain that it is the one. Inside the block the engine does not let the volume go, and
+        asked again in the same thread it is the same folder at once.
 
         Raise NoBackup when there is no such volume.
         """
+        held: dict[str, int | None] = self._held.__dict__
+        if name in held:
+            yield held[name]
+            return
+        if not self._may or self._missing(name):
+            yield None
+            return
+        with (
+            self._porter.opened(name, read_only=True) as helper,
+            self.seen_by(helper, name) as folder,
+        ):
+            held[name] = folder
+            try:
+                yield folder
+            finally:
+                del held[name]
+
+    def _missing(self, name: str) -> bool:
+        """Is it certain, before a container is made to hold the volume, that it can't be had?"""
+        volume = find_volume(self._wire, name)
+        folder = None if volume is None else self._folder(volume)
+        if folder is not None:
+            os.close(folder)
+        return volume is not None and folder is None
+
+    @contextlib.contextmanager
+    def seen_by(self, helper: str, name: str) -> Iterator[int | None]:
+        """As `opened`, for a container of ours that mounts the volume already."""
         volume = find_volume(self._wire, name) if self._may else None
         folder = None if volume is None else self._folder(volume)
         if folder is None:
             yield None
             return
         try:
-            with self._porter.opened(name, read_only=True) as helper:
-                yield folder if self._is_same(folder, helper) else None
+            yield folder if self._is_same(folder, helper) else None
         finally:
             os.close(folder)
 

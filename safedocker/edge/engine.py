@@ -311,9 +311,14 @@ class Engine:
             contextlib.suppress(SafedockerError),
             porter.opened(name, read_only=True, timeout=max(1.0, end - start)) as helper,
         ):
-            with contextlib.suppress(NoEngine), porter.read(helper, timeout=silence) as chunks:
-                sent_from = time.monotonic()
-                inside.walk(chunks, tally, walks)
+            with self._direct.seen_by(helper, name) as own:
+                if own is not None:
+                    sent_from = time.monotonic()
+                    inside.walk_folder(own, tally, walks)
+            if own is None:
+                with contextlib.suppress(NoEngine), porter.read(helper, timeout=silence) as chunks:
+                    sent_from = time.monotonic()
+                    inside.walk(chunks, tally, walks)
             recognised = inside.recognise(has, read)
         return tally, inside.content(tally, recognised)
 

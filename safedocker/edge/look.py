@@ -1,4 +1,5 @@
-"""What is inside a volume: the table of what is recognised, and the walk over its tar stream.
+"""What is inside a volume: the table of what is recognised, and the walk over its tar stream, or
+its folder.
 
 Nothing is asked of an engine here; engine.py brings the bytes and answers the probes.
 """
@@ -6,7 +7,9 @@ Nothing is asked of an engine here; engine.py brings the bytes and answers the p
 from __future__ import annotations
 
 import datetime
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,6 +18,15 @@ from safedocker.loss.facts import Owner
 BLOCK = 512
 HEAD = 4096  # bytes of a version file that are read
 SQLITE = b"SQLite format 3\0"
+# How an archive calls the types of files that it can hold.
+_KINDS = {
+    stat.S_IFREG: b"0",
+    stat.S_IFLNK: b"2",
+    stat.S_IFCHR: b"3",
+    stat.S_IFBLK: b"4",
+    stat.S_IFDIR: b"5",
+    stat.S_IFIFO: b"6",
+}
 
 
 @dataclass(frozen=True)
@@ -161,6 +173,42 @@ def walk(chunks: Iterable[bytes], tally: Tally, in_time: Callable[[], bool]) -> 
             reader.skip(size - len(head) + -size % BLOCK)
     except (_Ended, ValueError):
         return
+
+
+def walk_folder(top: int, tally: Tally, in_time: Callable[[], bool]) -> None:
+    """As `walk`, of the volume's own folder, by a descriptor. What goes away meanwhile was not
+    there; no link is followed."""
+    state = os.fstat(top)
+    _count(tally, "", b"5", 0, state.st_mtime, b"")
+    tally.owner = Owner(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode))
+    faults: list[OSError] = []
+    seen: set[tuple[int, int]] = set()  # files of several names
+    for above, folders, files, folder in os.fwalk(".", onerror=faults.append, dir_fd=top):
+        for name in (*folders, *files):
+            if not in_time():
+                return
+            try:
+                state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                kind = _KINDS.get(stat.S_IFMT(state.st_mode), b"")
+                if kind == b"0" and state.st_nlink > 1 and (state.st_dev, state.st_ino) in seen:
+                    kind = b"1"
+                seen |= {(state.st_dev, state.st_ino)} if state.st_nlink > 1 else set()
+                path = os.path.normpath(os.path.join(above, name))
+                head = _head(path, name, folder) if kind == b"0" else b""
+            except OSError as fault:
+                faults.append(fault)
+                continue
+            if kind:
+                _count(tally, path, kind, state.st_size, state.st_mtime, head)
+    tally.whole = all(isinstance(fault, FileNotFoundError) for fault in faults)
+
+
+def _head(path: str, name: str, folder: int) -> bytes:
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    try:
+        return os.read(file, HEAD if path in VERSIONS else len(SQLITE))
+    finally:
+        os.close(file)
 
 
 def first_file(chunks: Iterable[bytes]) -> bytes:
