@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from safedocker.backup import making, rest, stillness, ways
+from safedocker.backup import contents, making, rest, stillness, ways
 from safedocker.backup.inventory import Inventory
 from safedocker.backup.manifest import Backup, CrossCheck
 from safedocker.backup.rest import Rest, Still
@@ -134,7 +134,7 @@ def _copy(
     with rest.at_rest(source, how, engine, draft, progress) as still:
         held = making.fill(
             target,
-            engine.read_volume(source.name),
+            contents.read(engine, source.name, ways.images_of(engine, source.name)),
             engine,
             draft,
             progress,

@@ -59,27 +59,23 @@ BY_ENGINE = (
 
 
 @contextlib.contextmanager
-def read_finely(engine: Volumes, volume: str, images: Sequence[str]) -> Iterator[Source]:
-    """Open a volume in its own folder, or by a GNU tar of one of the `images`, which have had it
-    anyway: no other is let see it. Raise NoBackup where there is neither."""
+def read(
+    engine: Volumes, volume: str, images: Iterable[str], *, finely: bool = False
+) -> Iterator[Source]:
+    """Open a volume in its own folder, by a GNU tar of one of the `images`, which have had it
+    anyway: no other is let see it; or as the engine sends it. Raise NoBackup where it is to be
+    `finely` and can't be."""
     with engine.folder(volume) as own:
         if own is not None:
             yield Source(folder.read(own), True, folder.NOT_KEPT)
             return
     tar = engine.find_tar(tuple(dict.fromkeys(images)))
-    if tar is None:
+    if tar is not None:
+        with engine.read_volume_with(tar, volume) as stream:
+            yield Source(stream, True, BY_TAR)
+        return
+    if finely:
         raise NoBackup(f"no image of the containers of {volume} has a GNU tar")
-    with engine.read_volume_with(tar, volume) as stream:
-        yield Source(stream, True, BY_TAR)
-
-
-@contextlib.contextmanager
-def read(engine: Volumes, volume: str) -> Iterator[Source]:
-    """Open a volume in its own folder, or as the engine sends it."""
-    with engine.folder(volume) as own:
-        if own is not None:
-            yield Source(folder.read(own), True, folder.NOT_KEPT)
-            return
     with engine.read_volume(volume) as stream:
         yield Source(stream, False, BY_ENGINE)
 

@@ -5,6 +5,7 @@ archive is read and written is plain.py's.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from safedocker.backup import contents, making, plain, rest, stillness, ways
-from safedocker.backup.files import PIECE
+from safedocker.backup.contents import Source
+from safedocker.backup.files import PART, PIECE, sync_file, sync_folder
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Backup, CrossCheck
 from safedocker.backup.plain import Packing
@@ -72,21 +74,18 @@ def export(
             "was written",
             "copy it where it is",
         )
-    reader = TreeReader()
 
-    def read(stream: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in contents.metered(
-            stream, lambda done: progress(Stage.COPY, volume.name, done, None)
-        ):
-            reader.feed(piece)
-            yield piece
+    def meter(done: int) -> None:
+        progress(Stage.COPY, volume.name, done, None)
 
     with (
         rest.journal(store, claim) as draft,
         rest.at_rest(volume, how, engine, draft, progress) as still,
     ):
-        with engine.read_volume(volume.name) as stream:
-            sink(plain.pack(plain.as_plain(read(stream)), packing))
+        with contents.read(engine, volume.name, ways.images_of(engine, volume.name)) as source:
+            reader = TreeReader(fine=source.fine)
+            pieces = map(bytes, contents.read_by(reader, source.pieces, meter))
+            sink(plain.pack(plain.as_plain(pieces), packing))
         held = reader.finish()
         check = ways.cross_check(engine, {volume.name: held})[volume.name]
     if written is not None:
@@ -100,17 +99,33 @@ def export(
 
 
 def write_file(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file that is whole or not there, for this user alone. Raise SafedockerError."""
+    """Write a file that is whole or not there, for this user alone. Until then it has no name,
+    where the file system knows such files: of one that is killed nothing is left. Raise
+    SafedockerError."""
     if path.exists():
         raise exists(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove_left(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}{PART}")
     try:
-        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            nameless = os.O_WRONLY | getattr(os, "O_TMPFILE", 0) | os.O_CLOEXEC
+            target, named = os.open(path.parent, nameless, 0o600), False
+        except OSError:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            target, named = os.open(beside, flags, 0o600), True
+        with open(target, "wb") as file:
             for piece in pieces:
                 file.write(piece)
             file.flush()
-            os.fsync(file.fileno())
-        beside.rename(path)
+            sync_file(target)
+            if named:
+                beside.rename(path)
+            else:
+                # That a folder is given, whichever, has the link of /proc followed.
+                os.link(f"/proc/self/fd/{target}", path, src_dir_fd=target)
+        sync_folder(path.parent)
+    except FileExistsError:
+        raise exists(path) from None
     except OSError as fault:
         raise SafedockerError(
             f"{path} can't be written: {fault.strerror}", "write it to another place"
@@ -118,6 +133,25 @@ def write_file(path: Path, pieces: Iterable[bytes]) -> None:
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()
+
+
+def _remove_left(path: Path) -> None:
+    """Remove what a killed one left, where it had to have a name."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{PART}"):
+        pid = left.name.removesuffix(PART).rpartition(".")[2]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and not _runs(int(pid)):
+                left.unlink()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def exists(path: Path) -> SafedockerError:
@@ -183,7 +217,7 @@ def bring_in(
         try:
             filled = making.fill(
                 target,
-                contextlib.nullcontext(stream),
+                contextlib.nullcontext(Source(stream, False, ())),
                 engine,
                 draft,
                 progress,

@@ -5,10 +5,10 @@ what fills a volume on an ordinary day. What a backup puts back is refill.py's.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from safedocker.backup import contents
+from safedocker.backup.contents import Source
 from safedocker.backup.inventory import Inventory, TreeReader, difference
 from safedocker.backup.store import Draft
 from safedocker.backup.take import Progress, Stage
@@ -41,7 +41,7 @@ def same_definition(one: Volume, other: Volume) -> bool:
 
 def fill(
     target: Volume,
-    stream: AbstractContextManager[Iterator[bytes]],
+    stream: AbstractContextManager[Source],
     engine: Engine,
     draft: Draft,
     progress: Progress,
@@ -51,18 +51,12 @@ def fill(
 ) -> Inventory:
     """Fill a volume that is empty, or, when it is `new`, is to be made; return what it holds.
 
-    The stream is as the engine gives a volume, `total` the bytes expected. It is read again and
-    compared. Where anything fails a new one is removed again. Raise SafedockerError.
+    `total` is the bytes expected. It is read again and compared. Where anything fails a new one is
+    removed again. Raise SafedockerError.
     """
     draft.note_making(engine.identity.name, target.name)
     if new:
         create(target, engine)
-    reader = TreeReader()
-
-    def read(pieces: Iterator[bytes]) -> Iterator[bytes]:
-        for piece in contents.metered(pieces, lambda done: report(Stage.COPY, done)):
-            reader.feed(piece)
-            yield piece
 
     def report(stage: Stage, done: int) -> None:
         progress(stage, target.name, done, total)
@@ -70,10 +64,13 @@ def fill(
     try:
         if new:
             _check_empty(target, engine)
-        with stream as pieces:
-            engine.write_volume(target.name, read(pieces))
-        written = reader.finish()
-        found = contents.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
+        # Asked for once: a container that holds the volume takes its time.
+        with engine.folder(target.name), stream as source:
+            reader = TreeReader(fine=source.fine)
+            pieces = contents.read_by(reader, source.pieces, lambda done: report(Stage.COPY, done))
+            contents.write(engine, target.name, pieces, lambda _done: None, fine=source.fine)
+            written = reader.finish()
+            found = contents.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
         if differs := difference(written, found):
             raise SafedockerError(
                 f"the volume {target.name} was written, but does not hold what was sent: {differs}"

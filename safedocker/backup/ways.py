@@ -16,8 +16,8 @@ from safedocker.backup.contents import (
     Meter,
     Source,
     Volumes,
+    read,
     read_by,
-    read_finely,
     write,
 )
 from safedocker.backup.inventory import Inventory, TreeReader
@@ -237,7 +237,8 @@ def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Me
 
 
 def _take_tar(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
-    with read_finely(engine, loss.name, _images(engine, loss.name)) as source:
+    images = images_of(engine, loss.name)
+    with read(engine, loss.name, images, finely=True) as source:
         return _keep(source, draft, stem, meter)
 
 
@@ -259,7 +260,8 @@ def _keep(source: Source, draft: Draft, stem: str, meter: Meter) -> Kept:
     return Kept(file, held, fine=fine, not_kept=source.not_kept, sent=sent)
 
 
-def _images(engine: Engine, volume: str) -> tuple[str, ...]:
+def images_of(engine: Engine, volume: str) -> tuple[str, ...]:
+    """The images of the containers that have a volume."""
     _volumes, containers = engine.snapshot()
     having = (
         one

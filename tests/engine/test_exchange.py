@@ -9,13 +9,14 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Shell
+from tests.engine.conftest import ROOT, Shell
 from tests.engine.test_round_trip import Seen, fill, see
 from tests.engines import PrivateEngine
 
@@ -236,3 +237,33 @@ def test_a_disk_that_fills_up_is_told_and_leaves_no_half_of_a_file(
     refused = shell26.run("safedocker import x.tar memory")
     assert refused.returncode == 73
     assert "no space" in refused.stderr.lower()
+
+
+def test_an_export_that_is_killed_leaves_nothing_and_one_that_is_not_tells_whole_times(
+    shell26: Shell,
+) -> None:
+    everything(shell26, "data")
+    os.utime(shell26.place("data") / "file", ns=(1, 1_700_000_000_123_456_789))
+    told = shell26.home / "steps"
+    driver = Path(__file__).with_name("dying.py")
+
+    def run(last: int) -> list[str]:
+        words = ("own", str(ROOT), "export", "data", "x.tar")
+        argv = [sys.executable, driver, told, str(last), "", *words]
+        environ = {**shell26.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run(argv, env=environ, cwd=shell26.home, capture_output=True, check=False)
+        steps = told.read_text().splitlines()
+        told.unlink()
+        return steps
+
+    run(10_000)  # the first one makes folders too
+    (shell26.home / "x.tar").unlink()
+    steps = run(10_000)
+    with tarfile.open(shell26.home / "x.tar") as tar:
+        assert tar.getmember("./file").pax_headers["mtime"] == "1700000000.123456789"
+    (shell26.home / "x.tar").unlink()
+    named = next(number for number, step in enumerate(steps, 1) if step.startswith("os.link"))
+    assert run(named)[-1].startswith("os.link")
+    assert not list(shell26.home.glob("*x.tar*"))
+    shell26.run("safedocker export data x.tar", check=True)
+    assert (shell26.partial(), shell26.helpers()) == ([], [])
