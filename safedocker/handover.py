@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import safedocker
 from safedocker.backup import aside, recover
 from safedocker.edge import stamp
-from safedocker.errors import SafedockerError
+from safedocker.errors import NoBackup, SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.backup.store import Backup, FolderStore
@@ -44,20 +45,11 @@ def put_right(store: FolderStore, engine: Engine | None, terminal: Terminal) -> 
 def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
     """Move what is to be moved, and write down that the command runs from here on. Raise NoBackup
     when it can't be moved; then it is where it was."""
-    moved: set[str] = set()
-    for backup in reversed(taken):  # the last one saw the plan as it is now
-        places = tuple(pair for pair in backup.places if pair[0] not in moved)
-        if places and room.engine is not None:
+    for backup in reversed(_settled(taken, room)):
+        if backup.places and room.engine is not None:
             room.store.note_moving(backup.id)
-            aside.set_aside(room.engine, places)
+            aside.set_aside(room.engine, backup.places)
             room.terminal.moved(backup)
-            moved |= {name for name, _place in places}
-        elif _is_covered(backup, taken):  # what it would have moved is the later one's
-            if room.engine is not None:
-                with contextlib.suppress(SafedockerError):  # an empty folder stands in nobody's way
-                    aside.remove(room.engine, backup.places)
-            room.store.delete(backup.id)
-            continue
         # Their journals are for the next run's message alone: one that can't be written stands in
         # nobody's way, unless it is to say that what was moved stays where it is.
         with contextlib.suppress(OSError) if not backup.places else contextlib.nullcontext():
@@ -66,12 +58,55 @@ def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
             _stay_behind(backup.id)
 
 
-def _is_covered(backup: Backup, taken: tuple[Backup, ...]) -> bool:
-    """Was it to move, and holds a later one of the same command all that it does?"""
-    later = taken[taken.index(backup) + 1 :]
-    held = {(part.kind, part.name) for one in later for part in one.parts}
-    own = {(part.kind, part.name) for part in backup.parts}
-    return bool(backup.places) and not backup.stopped and own <= held
+def _settled(taken: tuple[Backup, ...], room: Room) -> tuple[Backup, ...]:
+    """The backups that there are to be of one command: a plan that grew was backed up more than
+    once, and what a later one moves, the earlier ones don't. Of one that is left with nothing the
+    last one takes over who was stopped for it, and it goes."""
+    moved: set[str] = set()
+    settled: list[Backup] = []
+    for backup in reversed(taken):
+        left = _without(backup, moved)
+        moved |= {name for name, _place in left.places}
+        try:
+            if not left.parts:
+                heir = replace(settled[0], stopped=backup.stopped + settled[0].stopped)
+                room.store.amend(heir)
+                settled[0] = heir
+                _forget(backup, room)
+                continue
+            if left != backup:
+                room.store.amend(left)
+        except OSError as fault:
+            raise NoBackup(
+                f"the backup {backup.id} can't be changed: {fault.strerror}: nothing was removed",
+                f"see that {room.store.where} can be written, and type the command again",
+            ) from fault
+        settled.append(left)
+    return tuple(reversed(settled))
+
+
+def _without(backup: Backup, moved: set[str]) -> Backup:
+    """A backup without the volumes that a later one moves; a dump of theirs is of its own."""
+    from safedocker.backup.manifest import Consistency
+    from safedocker.backup.ways import DUMP_ONLY
+
+    parts = []
+    for part in backup.parts:
+        if part.aside is None or part.name not in moved:
+            parts.append(part)
+        elif part.dumps:
+            kept = ("its files: the next backup of the same command holds them",)
+            dumped = replace(part, way=DUMP_ONLY, aside=None, size=None, not_kept=kept)
+            by = ", ".join(dict.fromkeys(dump.tool for dump in part.dumps))
+            parts.append(replace(dumped, consistency=Consistency.DUMPED, reached=f"by {by}"))
+    return replace(backup, parts=tuple(parts))
+
+
+def _forget(backup: Backup, room: Room) -> None:
+    if room.engine is not None:
+        with contextlib.suppress(SafedockerError):  # an empty folder stands in nobody's way
+            aside.remove(room.engine, backup.places)
+    room.store.delete(backup.id)
 
 
 def call_off(taken: tuple[Backup, ...], room: Room) -> None:

@@ -258,6 +258,11 @@ class FolderStore:
                 time.sleep(0.05)
             yield
 
+    def amend(self, backup: Backup) -> None:
+        """Replace the manifest of one that was just taken, and who rests for it. Raise OSError."""
+        self._note(backup.id, {"stopping": [asdict(one) for one in backup.stopped]})
+        self.write_note(backup.id, "manifest.json", dump(backup))
+
     def note(self, id_: str, name: str) -> bytes | None:
         """Return a backup's note; None when there is none that can be read."""
         try:
@@ -295,9 +300,7 @@ class FolderStore:
 
     def free_bytes(self) -> int | None:
         """Return what this user may still write, in bytes; None where a store has no such limit."""
-        place = self._root
-        while not place.exists():
-            place = place.parent
+        place = next(one for one in (self._root, *self._root.parents) if one.exists())
         state = os.statvfs(place)
         return state.f_bavail * state.f_frsize
 

@@ -4,6 +4,7 @@ about again, or refused. And an engine whose own count of uses is wrong."""
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -106,6 +107,25 @@ def test_s28_what_came_while_it_was_asked_about_is_moved_aside_too(shell):
     shell.run("safedocker undo", check=True)
     assert (shell.place("early") / "f").read_text() == (shell.place("late") / "f").read_text()
     assert "nothing stands aside" in shell.run("safedocker aside", check=True).stdout
+
+
+def test_s28_the_last_backup_takes_over_who_was_stopped_for_the_first(shell26):
+    shell = shell26
+    run = "docker run -d --init --name {} -v /data busybox sh -c 'echo x >/data/f; sleep 1000'"
+    shell.out(run.format("box"))
+    late = ONCE.replace(MAKE.format("late"), run.format("late") + " && sleep 0.5")
+    moving = {"SAFEDOCKER_MODE": "backup", "SAFEDOCKER_PROTECT": "move"}
+    with before_it(shell, "--before", late) as host:
+        done = shell.run("docker rm -fv box late", check=True, DOCKER_HOST=host, **moving)
+    assert "more would go now" in done.stderr
+    assert shell.volumes() == set()
+    until(lambda: not shell.behind())
+    (id_,) = shell.backups()
+    told = json.loads((shell.store / id_ / "manifest.json").read_text())
+    assert {one["name"] for one in told["stopped"]} == {"box", "late"}
+    shell.run("safedocker verify", check=True)
+    shell.run("safedocker undo", check=True)
+    assert len(shell.volumes()) == 2
 
 
 def test_s28_nobody_to_ask_is_refused_when_it_has_grown(shell):

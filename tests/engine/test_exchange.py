@@ -249,7 +249,7 @@ def test_an_export_that_is_killed_leaves_nothing_and_one_that_is_not_tells_whole
 
     def run(last: int) -> list[str]:
         words = ("own", str(ROOT), "export", "data", "x.tar")
-        argv = [sys.executable, driver, told, str(last), "", *words]
+        argv = [sys.executable, str(driver), str(told), str(last), "", *words]
         environ = {**shell26.environ, "PYTHONPATH": str(ROOT)}
         subprocess.run(argv, env=environ, cwd=shell26.home, capture_output=True, check=False)
         steps = told.read_text().splitlines()
