@@ -19,6 +19,7 @@ from safedocker.backup import dumping, dumps
 from safedocker.backup.dumping import NoAnswer, Server
 from safedocker.backup.dumps import Database, section_name
 from safedocker.backup.manifest import Backup, Consistency, CrossCheck, Dump, Part
+from safedocker.backup.refill import Journal
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import Occasion, Progress, Stage, origin
 from safedocker.backup.ways import DUMP_ONLY, Engine
@@ -59,6 +60,7 @@ def feed(
     that hold anything are left alone, and SafedockerError raised, unless `overwrite`; then they are
     dumped into a backup first. Raise SafedockerError too when the server is another kind or an
     older version, does not answer in time, refuses a line, or does not hold what the dump holds.
+    What a feed left half done, the next one of the same dump replaces, after a dump of it too.
     """
     made = _choose(backup, only)
     row = dumps.by_name(made.database)
@@ -76,8 +78,10 @@ def feed(
             )
         there = _in_the_way(made, server)
         saved = None
+        journal = Journal(store, backup.id, engine.identity.id)
+        entry = f"dump {made.file.name} into container {container.id}"
         if there:
-            if not overwrite:
+            if not (overwrite or journal.began(entry)):
                 raise SafedockerError(
                     f"{row.name} in {container.name} holds {', '.join(there)} already: nothing was "
                     "changed",
@@ -87,8 +91,11 @@ def feed(
             saved = _save(server, engine, store, occasion, progress, now)
             _clear(server, there, engine, saved)
             server = _wait(row, container, engine)
+        journal.write(entry, done=False)
         try:
-            compared = _feed(backup, made, server, engine, store, progress)
+            told, parts = _feed(backup, made, server, engine, store, progress)
+            journal.write(entry, done=True)
+            compared = _compare_now(made, server, parts, told, engine, progress)
         except SafedockerError as fault:
             kept = f"; what was there is in the backup {saved.id}" if saved else ""
             fault.hint = f"{fault.hint}{kept}".removeprefix("; ")
@@ -258,8 +265,8 @@ def _feed(
     engine: Engine,
     store: FolderStore,
     progress: Progress,
-) -> str:
-    """Write the dump into the server, and return a sentence on how it compares."""
+) -> tuple[tuple[dumping.Held, ...], Parts]:
+    """Write the dump into the server; return what its program told, and what it was given."""
     row, container = server.row, server.container
     parts = Parts(row)
     done = 0
@@ -274,24 +281,42 @@ def _feed(
             progress(Stage.WRITE, container.name, done, made.bytes)
 
     argv = row.argv(row.restore, str(made.bytes))
-    again = f"the backup is whole; see what the server says: docker logs {container.name}"
-    with engine.execute(container.id, argv, server.settings, sent(), _SILENCE) as ran:
-        said = b"".join(ran).decode("utf-8", "replace")
-    if ran.exit_code:
-        reason = dumping.last_words(ran.said) or f"it ended with {ran.exit_code}"
+    try:
+        with engine.execute(container.id, argv, server.settings, sent(), _SILENCE) as ran:
+            said = b"".join(ran).decode("utf-8", "replace")
+        reason = ran.exit_code and (dumping.last_words(ran.said) or f"exit code {ran.exit_code}")
+    except (OSError, SafedockerError) as fault:  # the server, or the engine, went away
+        reason = fault.message if isinstance(fault, SafedockerError) else str(fault)
+    if reason:
         raise SafedockerError(
-            f"{row.name} in {container.name} did not take the dump: {reason}; it holds a part of "
-            "it now",
-            again,
+            f"{row.name} in {container.name} did not take the dump: {reason.removesuffix('.')}; it "
+            "may hold a part of it now",
+            f"the backup is whole. See what the server says: docker logs {container.name}\n"
+            f"then type it again: safedocker undo {backup.id} --dump-into {container.name} (what "
+            "is there by then is dumped first)",
         )
+    return _told(said), parts
+
+
+def _compare_now(
+    made: Dump,
+    server: Server,
+    parts: Parts,
+    told: tuple[dumping.Held, ...],
+    engine: Engine,
+    progress: Progress,
+) -> str:
+    """Return a sentence on how the server compares with the dump that it took."""
+    row, container = server.row, server.container
     try:
         now = dumping.probe(row, container, engine)
-        return _compare(made, now, parts, _told(said), engine, progress)
+        return _compare(made, now, parts, told, engine, progress)
     except NoAnswer as fault:
         raise SafedockerError(
             f"{row.name} in {container.name} took the dump without an error, but can't be compared "
             f"with it: {fault.message}",
-            "its users and passwords are the dump's now; " + again,
+            "its users and passwords are the dump's now; the backup is whole; see what the server "
+            f"says: docker logs {container.name}",
         ) from fault
 
 

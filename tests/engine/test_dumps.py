@@ -254,7 +254,8 @@ def check_what_is_in_the_way(shell: Shell, fresh: Server) -> None:
     fresh.ask("the shop's|create domain orders as int")
     told = feed()
     assert 'type "orders" already exists' in told
-    assert "it holds a part of it now" in told
+    assert "it may hold a part of it now" in told
+    assert "then type it again: safedocker undo" in told
     fresh.ask("postgres|drop table here")
     fresh.ask("the shop's|drop domain orders")
     fresh.ask("the shop's|create function more() returns int language sql as 'select 1'")
@@ -358,6 +359,7 @@ printf '\\155\\342\\231\\201 rows \\0 of the shop \\377\\377\\377\\377'
     "mongorestore": """
 printf '%s\\n' "$@" >/log/argv
 for one; do case $one in --config=*) cat "${one#--config=}" >/log/config;; esac; done
+[ ! -e /log/broken ] || { head -c 3 >/log/fed; exit 1; }
 cat >/log/fed
 """,
 }
@@ -406,6 +408,26 @@ def test_mongodb_gets_its_password_by_a_file_and_its_archive_comes_back(either):
     assert (log / "fed").read_bytes() == b"m\xe2\x99\x81 rows \0 of the shop \xff\xff\xff\xff"
     assert (log / "config").read_text() == f"password: '{quoted}'\n"
     assert either.partial() == either.helpers() == []
+
+
+def test_a_feed_that_broke_off_is_typed_again_as_it_was(shell26: Shell) -> None:
+    start_recording(shell26, "db", "-v /data/db")
+    (volume,) = shell26.volumes()
+    for name in ("WiredTiger", "WiredTiger.wt"):
+        (shell26.place(volume) / name).write_text("x")
+    shell26.run("docker rm -fv db", check=True, SAFEDOCKER_MODE="backup")
+    log = start_recording(shell26, "fresh", "-v /data/db -e FRESH=1")
+    (log / "broken").touch()
+    line = f"safedocker undo {shell26.backups()[0]} --dump-into fresh"
+    broken = shell26.run(line)
+    assert broken.returncode == 1
+    assert "it may hold a part of it now" in broken.stderr
+    (log / "broken").unlink()
+    told = shell26.run(line, check=True).stdout
+    assert len(shell26.backups()) == 2, "what was there by then is dumped"
+    assert shell26.backups()[1] in told
+    assert (log / "fed").read_bytes().endswith(b"of the shop \xff\xff\xff\xff")
+    assert "already: nothing was changed" in shell26.run(line).stderr
 
 
 def test_without_a_client_program_the_copy_is_taken_cold_and_that_is_told(either):
