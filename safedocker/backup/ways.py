@@ -29,7 +29,7 @@ from safedocker.loss.facts import HELPER, Bytes, Container, EngineIdentity, Hold
 from safedocker.loss.plan import Kind, Loss, Protect
 
 COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
-_COPIED_A_SECOND = 100_000_000  # bytes, packed and read back; `make bench` measures it
+_COPIED_A_SECOND = 200_000_000  # bytes, packed and read back; `make bench` measures it
 
 
 class Stopped(Protocol):
