@@ -50,6 +50,8 @@ def hand_over(taken: tuple[Backup, ...], room: Room) -> None:
             room.store.note_moving(backup.id)
             aside.set_aside(room.engine, backup.places)
             room.terminal.moved(backup)
+            if room.engine.mover.pulled:
+                room.terminal.note(f"the engine pulled {room.engine.mover.pulled} for that")
         # Their journals are for the next run's message alone: one that can't be written stands in
         # nobody's way, unless it is to say that what was moved stays where it is.
         with contextlib.suppress(OSError) if not backup.places else contextlib.nullcontext():

@@ -227,11 +227,13 @@ def enter(settled: Settled) -> Room:
     from safedocker.backup.store import FolderStore
     from safedocker.edge import batch
     from safedocker.edge.terminal import Terminal
-    from safedocker.policy.options import STORE
+    from safedocker.policy.options import PULL, STORE, Pull
 
     terminal = Terminal()
     policy, who = inforce.in_force(can_ask=terminal.can_ask)
     engine = connect(settled, policy)
+    if engine is not None:
+        engine.mover.may_pull = policy[PULL] is Pull.HELPER
     store = FolderStore(pathlib.Path(process.backups_folder(policy[STORE])))
     handover.put_right(store, engine, terminal)
     turn = batch.Turn(pathlib.Path(process.state_folder()))

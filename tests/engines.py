@@ -248,6 +248,24 @@ class PrivateEngine:
         (self.folder / "claim").rename(self.folder / "owner")  # never seen without its lock
         atexit.register(self.close)
 
+    def inside(self) -> list[str]:
+        """What stands before a command that is to run in the engine's network."""
+        assert self._process
+        return ["nsenter", "--net", "--target", str(self._process.pid)]
+
+    def configure(self, told: Mapping[str, object]) -> None:
+        """Let it read what is in force while it runs: mirrors, labels."""
+        assert self._process
+        (self.folder / "daemon.json").write_text(json.dumps(told))
+        pid = self._process.pid
+        first = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+        os.kill(first, signal.SIGHUP)  # docker-init hands it on
+        deadline = time.monotonic() + 10
+        mirrors = [f"{one}/" for one in told.get("registry-mirrors", ())]  # type: ignore[attr-defined]
+        while (self._get("/info")["RegistryConfig"]["Mirrors"] or []) != mirrors:
+            assert time.monotonic() < deadline, "the engine did not read its settings"
+            time.sleep(0.05)
+
     # Use.
 
     def environ(self, home: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ Seen on 20.10, 26.1 and 28.5.
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import threading
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from safedocker.loss.facts import HELPER
 
 _LASTS = 900  # seconds after which a helper of ours ends by itself
 _TRIES = 6  # images that are tried
+_PULLED = ("busybox", "latest")  # the smallest of those that can do it
 # Images of Docker's own library that people have, tried after those that use the volume. No other:
 # the helper sees the engine's data directory as root.
 _USUAL = (
@@ -93,6 +95,8 @@ class Mover:
         self._porter = porter
         self._lock = threading.Lock()
         self._helpers: dict[str, str] = {}  # data directory: container
+        self.may_pull = False  # an image, where none that is there can do it
+        self.pulled = ""  # the image that was
 
     def close(self) -> None:
         """Remove our containers."""
@@ -159,20 +163,47 @@ class Mover:
             first: SafedockerError | None = None
             for image in self._candidates(images):
                 try:
-                    helper = self._start(image, root)
-                    try:
-                        told = self._ran(helper, script, words)
-                    except BaseException:
-                        with contextlib.suppress(SafedockerError):
-                            self._porter.remove_new(helper)
-                        raise
+                    return self._begun(image, root, script, words)
                 except SafedockerError as fault:
                     first = first or fault
-                else:
-                    self._helpers[root] = helper
-                    return told
+            if self.may_pull and not self.pulled:
+                self.pulled = self._pull()
+                return self._begun(self.pulled, root, script, words)
             said = f": {first.message}" if first else ""
-            raise NoBackup(f"no image on the engine can move what is in a volume{said}")
+            raise NoBackup(
+                f"no image on the engine can move what is in a volume{said}",
+                f"get one: docker pull {_PULLED[0]}; or let safedocker: SAFEDOCKER_PULL=helper",
+            )
+
+    def _begun(self, image: str, root: str, script: str, words: Sequence[str]) -> str:
+        """What a script says in a new container of an image, which is kept if it can run it."""
+        helper = self._start(image, root)
+        try:
+            told = self._ran(helper, script, words)
+        except BaseException:
+            with contextlib.suppress(SafedockerError):
+                self._porter.remove_new(helper)
+            raise
+        self._helpers[root] = helper
+        return told
+
+    def _pull(self) -> str:
+        """Have the engine pull the helper's image, from where it pulls for everybody."""
+        name, tag = _PULLED
+        answer = self._wire.call(
+            "POST",
+            "/images/create",
+            f"pull {name}",
+            {"fromImage": name, "tag": tag},
+            timeout=SLOW,
+            kind=NoBackup,
+        )
+        # A failure on the way stands in the last line, of an answer that began well.
+        lines = [line for line in answer.text.splitlines() if line.strip()]
+        with contextlib.suppress(ValueError):
+            if wrong := answers.text(answers.mapping(json.loads(lines[-1])), "error"):
+                raise NoBackup(f"the engine can't pull {name}: {wrong}")
+        return f"{name}:{tag}"
 
     def _ran(self, helper: str, script: str, words: Sequence[str]) -> str:
         argv = ("sh", "-c", script, "sh", *words)

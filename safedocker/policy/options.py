@@ -66,6 +66,13 @@ class Journal(enum.Enum):
     OFF = "off"
 
 
+class Pull(enum.Enum):
+    """What safedocker may have an engine pull for itself."""
+
+    NEVER = "never"
+    HELPER = "helper"  # the image of a helper, where none on the engine can move a volume aside
+
+
 class Format(enum.Enum):
     """How a refusal and a fault are told to what is no person."""
 
@@ -252,6 +259,15 @@ DUMP_LINE = Option(
     "`auto` dumps a running database whose volume holds up to this much, beside the copy",
     "SAFEDOCKER_DUMP_UP_TO",
 )
+PULL = Option(
+    "pull",
+    Choice(Pull, "word on pulling"),
+    Pull.NEVER,
+    _among({Pull.HELPER: (Pull.NEVER,), Pull.NEVER: ()}),
+    "`helper`: where no image on the engine can move a volume aside, the engine pulls `busybox`; "
+    "`never`: it is copied then",
+    "SAFEDOCKER_PULL",
+)
 ASK_ABOVE = Option(
     "ask_above",
     SIZE,
@@ -432,6 +448,7 @@ OPTIONS: tuple[Option[Any], ...] = (
     PROTECT,
     ARCHIVE_LINE,
     DUMP_LINE,
+    PULL,
     ASK_ABOVE,
     BIND_MISSING,
     OTHERS,

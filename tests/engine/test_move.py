@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,6 +175,47 @@ def test_auto_copies_what_is_small_and_moves_what_is_not(shell: Shell):
         100,
         10_000,
     ]
+
+
+@pytest.fixture
+def mirrored(shell26: Shell, tmp_path: Path) -> Iterator[Shell]:
+    """An engine without an image, that pulls from a registry where there is busybox."""
+    engine = shell26.engine
+    rootfs = tmp_path / "rootfs.tar"
+    engine.run("docker", "create", "--name", "rootfs", "busybox")
+    engine.run("docker", "export", "-o", rootfs, "rootfs")
+    engine.run("docker", "rm", "rootfs")
+    program = Path(__file__).with_name("registry.py")
+    argv = [*engine.inside(), sys.executable, str(program), "5000", "busybox:latest", str(rootfs)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as registry:
+        try:
+            assert registry.stdout
+            assert registry.stdout.readline() == b"ready\n"
+            engine.configure({"registry-mirrors": ["http://127.0.0.1:5000"]})
+            engine.run("docker", "image", "rm", "-f", *images(engine))
+            yield shell26
+        finally:
+            registry.kill()
+            engine.configure({"registry-mirrors": []})
+            for image in ("busybox:latest", "busybox-volume:latest"):
+                engine.image(image)
+
+
+def test_an_image_is_pulled_for_it_where_there_is_none_and_only_if_that_is_allowed(
+    mirrored: Shell,
+) -> None:
+    shell = mirrored
+    (made(shell) / "file").write_text("kept")
+    asked = shell.run("docker volume rm data", **MOVE)
+    assert asked.returncode == 73
+    assert "SAFEDOCKER_PULL=helper" in asked.stderr
+    assert images(shell.engine) == []
+    done = shell.run("docker volume rm data", check=True, SAFEDOCKER_PULL="helper", **MOVE)
+    assert "pulled busybox:latest" in done.stderr
+    assert shell.volumes() == set()
+    until(lambda: not shell.behind())
+    shell.run("safedocker undo", check=True)
+    assert (shell.place("data") / "file").read_text() == "kept"
 
 
 def test_where_no_image_can_move_it_is_copied_instead(shell: Shell):
