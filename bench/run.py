@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests import engines
 
+ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = """\
 services:
   db:
@@ -67,13 +68,13 @@ def starts(folder: Path) -> list[tuple[str, float, str]]:
 
 
 def _safedocker(folder: Path, *words: str, environ: dict[str, str] | None = None) -> None:
-    program = Path(sys.executable).with_name("safedocker")
+    """Run a command of ours: this tree's, whatever is installed."""
     subprocess.run(
-        [program, *words],
+        [sys.executable, "-m", "safedocker", *words],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env=environ or {"PATH": os.defpath, "HOME": str(folder)},
+        env={"PATH": os.defpath, "HOME": str(folder), **(environ or {}), "PYTHONPATH": str(ROOT)},
     )
 
 
