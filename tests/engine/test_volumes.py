@@ -363,32 +363,32 @@ def test_a_reference_is_renamed_by_its_definition(shell26: Shell, tmp_path: Path
 DIES = """
 import datetime, os, signal, sys
 from pathlib import Path
-from safedocker.backup import clone
+from safedocker.backup import clone, contents
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import silent
 from safedocker.edge.address import Address
 from safedocker.edge.engine import Engine
 from tests.engine.test_take import NOW, OCCASION
 socket, place, moment = sys.argv[1:]
-def dying(name):
-    real = getattr(Engine, name)
-    def step(self, *words):
+def dying(real, name):
+    def step(*words, **more):
         if moment == f"before {name}":
             os.kill(os.getpid(), signal.SIGKILL)
-        real(self, *words)
+        told = real(*words, **more)
         if moment == f"after {name}":
             os.kill(os.getpid(), signal.SIGKILL)
+        return told
     return step
-for name in ("create_volume", "write_volume", "remove_volume"):
-    setattr(Engine, name, dying(name))
+for owner, name in ((Engine, "create_volume"), (contents, "write"), (Engine, "remove_volume")):
+    setattr(owner, name, dying(getattr(owner, name), name))
 engine = Engine(Address(f"unix://{socket}", "a test", "default", None, False))
 claim = Claim(NOW, ("safedocker", "rename", "data", "db"), "a test")
 clone.rename(engine.volume("data"), "db", engine, FolderStore(Path(place)), OCCASION, claim, silent)
 """
 MOMENTS = (
     "before create_volume",
-    "before write_volume",
-    "after write_volume",
+    "before write",
+    "after write",
     "after remove_volume",
 )
 
