@@ -2,13 +2,16 @@
 
 import datetime
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from safedocker.backup import folder
 from safedocker.edge.look import (
     HEAD,
     ROWS,
@@ -18,6 +21,7 @@ from safedocker.edge.look import (
     first_file,
     recognise,
     walk,
+    walk_folder,
     worth_probing,
 )
 
@@ -269,3 +273,27 @@ def test_first_file_is_taken_out_of_its_archive(form: int) -> None:
         tar.addfile(info, io.BytesIO(b"15\n" + bytes(9997)))
     assert first_file(pieces(buffer.getvalue(), 700)) == b"15\n" + bytes(HEAD - 3)
     assert first_file(iter([])) == b""
+
+
+def test_a_folder_tells_what_its_stream_does(tmp_path: Path) -> None:
+    place = tmp_path / "volume"
+    (place / "data/global").mkdir(parents=True)
+    (place / "data/PG_VERSION").write_text("15\n")
+    (place / "data/base").write_bytes(b"x" * 10_000)
+    os.link(place / "data/base", place / "data/same")
+    (place / "app.db").write_bytes(SQLITE + bytes(100))
+    (place / "link").symlink_to("/etc")
+    (place / "lost+found").mkdir()
+    os.mkfifo(place / "fifo")
+    opened = os.open(place, os.O_RDONLY)
+    sent, walked = Tally(), Tally()
+    walk([b"".join(map(bytes, folder.read(opened)))], sent, lambda: True)
+    walk_folder(opened, walked, lambda: True)
+    assert sent.whole
+    sent.newest, walked.newest = int(sent.newest or 0), int(walked.newest or 0)
+    sent.root, walked.root = int(sent.root or 0), int(walked.root or 0)
+    assert walked == sent
+    assert walked.size == 10_000 + 3 + len(SQLITE) + 100
+    late = Tally()
+    walk_folder(opened, late, lambda: late.entries < 2)
+    assert (late.whole, late.entries) == (False, 2)
