@@ -267,16 +267,19 @@ def proxied(
     *arguments: str,
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
+    tcp: bool = False,
 ) -> Iterator[str]:
     """proxy.py before an engine; gives its address."""
     listen = engine.folder / "proxy.sock"
     program = Path(__file__).with_name("proxy.py")
-    argv = [sys.executable, str(program), str(listen), str(engine.socket), *arguments]
+    where = "tcp" if tcp else str(listen)
+    argv = [sys.executable, str(program), where, str(engine.socket), *arguments]
     with subprocess.Popen(argv, env=env, cwd=cwd, stdout=subprocess.PIPE) as proxy:
         try:
             assert proxy.stdout
-            assert proxy.stdout.readline() == b"ready\n"
-            yield f"unix://{listen}"
+            ready, address = proxy.stdout.readline().decode().split()
+            assert ready == "ready"
+            yield address
         finally:
             proxy.kill()
 

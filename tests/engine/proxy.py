@@ -4,6 +4,9 @@ an archive is late, is cut, lacks a file, or never arrives, and nobody says so.
 
     proxy.py LISTEN ENGINE [--before SCRIPT] [--lost-count] [--cut BYTES] [--lose NAME] [--swallow]
                            [--late SECONDS]
+
+LISTEN is a socket's path, or "tcp" for a port of this machine: an engine there is as good as one on
+another, whose volumes can't be had but through it. It says "ready" and its address.
 """
 
 from __future__ import annotations
@@ -107,11 +110,16 @@ def main() -> None:
     parser.add_argument("--late", type=float, default=0)
     parser.add_argument("--swallow", action="store_true")
     options = parser.parse_args()
-    Path(options.listen).unlink(missing_ok=True)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(options.listen)
+    over_tcp = options.listen == "tcp"
+    with socket.socket(socket.AF_INET if over_tcp else socket.AF_UNIX) as listening:
+        if not over_tcp:
+            Path(options.listen).unlink(missing_ok=True)
+        listening.bind(("127.0.0.1", 0) if over_tcp else options.listen)
         listening.listen(64)
-        sys.stdout.write("ready\n")
+        address = f"unix://{options.listen}"
+        if over_tcp:
+            address = "tcp://" + ":".join(map(str, listening.getsockname()))
+        sys.stdout.write(f"ready {address}\n")
         sys.stdout.flush()
         while True:
             client, _ = listening.accept()

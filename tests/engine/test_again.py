@@ -15,9 +15,9 @@ MAKE = "docker volume create {0} && echo x >$(docker volume inspect -f '{{{{.Mou
 
 
 @contextlib.contextmanager
-def before_it(shell: Shell, *arguments: str) -> Iterator[str]:
+def before_it(shell: Shell, *arguments: str, tcp: bool = False) -> Iterator[str]:
     """A proxy before the engine; gives its address."""
-    with proxied(shell.engine, *arguments, env=shell.bare, cwd=shell.home) as address:
+    with proxied(shell.engine, *arguments, env=shell.bare, cwd=shell.home, tcp=tcp) as address:
         yield address
 
 

@@ -45,7 +45,7 @@ def test_s18_a_copy_that_lacks_something_is_no_backup(filled, arguments, sentenc
     """Counts and bytes of source and copy are compared."""
     shell = filled
     before = shell.state()
-    with before_it(shell, *arguments) as host:
+    with before_it(shell, *arguments, tcp=True) as host:
         done = shell.run("docker volume rm data", DOCKER_HOST=host, SAFEDOCKER_MODE="backup")
     assert done.returncode == 73, done.stderr
     assert sentence in done.stderr
@@ -60,7 +60,7 @@ def test_s17_a_restore_that_went_nowhere_is_not_called_done(filled):
     before = see(shell.place("data"))
     shell.run("docker volume rm data", check=True, SAFEDOCKER_MODE="backup")
     (backup,) = shell.backups()
-    with before_it(shell, "--swallow") as host:
+    with before_it(shell, "--swallow", tcp=True) as host:
         done = shell.run(f"safedocker undo --any-engine --host {host}")
     assert done.returncode == 1, done.stderr
     assert "was written, but does not hold what the backup holds" in done.stderr
