@@ -197,6 +197,8 @@ def mirrored(shell26: Shell, tmp_path: Path) -> Iterator[Shell]:
         finally:
             registry.kill()
             engine.configure({"registry-mirrors": []})
+            # The one that was pulled has the name of the one that was there.
+            engine.run("docker", "image", "rm", "-f", *images(engine), check=False)
             for image in ("busybox:latest", "busybox-volume:latest"):
                 engine.image(image)
 
