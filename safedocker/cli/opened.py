@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from safedocker import auditing, inforce
 from safedocker.command.parse import Command, parse
-from safedocker.edge import process, wording
-from safedocker.errors import NoEngine, SafedockerError
+from safedocker.edge import process, terminal, wording
+from safedocker.errors import BadPolicy, NoEngine, SafedockerError
 
 if TYPE_CHECKING:
     from safedocker.backup.manifest import Backup
@@ -32,8 +32,13 @@ def open_store() -> FolderStore:
     from safedocker.backup.store import FolderStore
     from safedocker.policy.options import STORE
 
-    policy, _who = inforce.in_force(can_ask=False)
-    return FolderStore(Path(process.backups_folder(policy[STORE])))
+    store = ""
+    try:
+        policy, _who = inforce.in_force(can_ask=False)
+        store = policy[STORE]
+    except BadPolicy as fault:  # nobody who wants data back is sent to mend a file first
+        terminal.Terminal().note(f"{fault.message}; the backups are looked for in your home")
+    return FolderStore(Path(process.backups_folder(store)))
 
 
 def read_notes(store: FolderStore, id_: str) -> Notes:

@@ -284,6 +284,16 @@ def test_s25_a_broken_file_stops_what_is_dangerous_and_nothing_else(shell):
 
 
 @ONE
+def test_undo_needs_no_policy_that_checks(shell):
+    filled(shell)
+    shell.run("docker volume rm data", check=True, SAFEDOCKER_MODE="backup")
+    policy(shell, "mode = \n")
+    done = shell.run("safedocker undo", check=True)
+    assert "policy.toml:1" in done.stderr
+    assert (shell.place("data") / "rows").read_text() == "seven\n"
+
+
+@ONE
 def test_s25_what_an_engine_can_t_say_is_read_by_the_same_grammar_and_counts_as_the_worst(shell):
     gone = "docker -H unix:///nonexistent.sock"
     for words, code in (
