@@ -6,7 +6,6 @@ import io
 import json
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -22,6 +21,7 @@ from safedocker.cli import (
     exchange,
     expire,
     freeze,
+    installing,
     log,
     policy,
     rescue,
@@ -118,40 +118,8 @@ for command in (
     *(exchange.export, exchange.import_),
     *(storage.storage, rescue.rescue, log.log),
     *(policy.policy, freeze.freeze, freeze.unfreeze),
+    *(installing.install, installing.uninstall),
     aside.aside,
     after.after_the_command,
 ):
     commands.add_command(command)
-
-
-# install, uninstall
-
-
-_SHIMS = click.option(
-    "--shims",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The folder of the shims, to stand first on PATH.",
-)
-
-
-@commands.command()
-@_SHIMS
-@click.option("--real", metavar="PATH", help="The real docker. Otherwise the first on PATH.")
-@click.option("--real-compose", metavar="PATH", help="The same for docker-compose.")
-def install(shims: Path, real: str | None, real_compose: str | None) -> None:
-    """Write the shims that stand before docker and docker-compose."""
-    from safedocker.install import install as write
-
-    for line in write(shims, real, real_compose):
-        terminal.say(line)
-
-
-@commands.command()
-@_SHIMS
-def uninstall(shims: Path) -> None:
-    """Take the shims away again. Backups stay."""
-    from safedocker.install import uninstall as remove
-
-    for line in remove(shims):
-        terminal.say(line)

@@ -224,7 +224,9 @@ BAD = {
     "no-such-option": (["undo", "--foo"], 2, "No such option '--foo'"),
     "no-such-command": (["foo"], 2, "No such command 'foo'"),
     "not-docker": (["explain", "--", "podman", "ps"], 2, "podman is neither docker nor"),
-    "no-shims": (["install"], 2, "Missing option '--shims'"),
+    "two-ways": (["install", "--shims", ".", "--system"], 2, "--shims and --system exclude"),
+    "bin-alone": (["install", "--bin", "."], 2, "--bin goes with --system"),
+    "never-installed": (["uninstall", "--yes"], 1, "nothing is installed for you"),
     "no-shims-there": (["uninstall", "--shims", "."], 1, "no safedocker shim in "),
 }
 
