@@ -61,6 +61,14 @@ RELEASES = {
 }
 
 
+# The shells that people have and a bare machine has not, and sudo.
+SHELLS = Release(
+    "bookworm",
+    ("zsh", "zsh-common", "fish", "fish-common", "sudo", "libpcre2-32-0", "libcap2", "libstdc++6"),
+    "shells",
+)
+
+
 class Unavailable(Exception):  # noqa: N818 - named for what is missing
     """An engine, a suite or an image that this machine cannot have, with the reason."""
 
@@ -74,8 +82,12 @@ def cache() -> Path:
 
 
 def suite_tree(version: str) -> Path:
-    """Where a version's packages are unpacked; the name changes with the list of packages."""
-    release = RELEASES[version]
+    """Where a version's packages are unpacked."""
+    return tree_of(RELEASES[version])
+
+
+def tree_of(release: Release) -> Path:
+    """Where packages are unpacked; the name changes with their list."""
     recipe = hashlib.sha256(" ".join(release.packages).encode()).hexdigest()[:8]
     return cache() / f"{release.suite}-{recipe}"
 
@@ -211,19 +223,18 @@ def unpack(debs: Sequence[Path], tree: Path) -> None:
             raise Unavailable(f"{deb.name} cannot be unpacked")
 
 
-def install_suite(version: str) -> None:
-    """Unpack the packages of one version, unless they are there."""
-    target = suite_tree(version)
+def install_suite(release: Release) -> None:
+    """Unpack the packages of one release, unless they are there."""
+    target = tree_of(release)
     if target.is_dir():
         return
-    release = RELEASES[version]
     update_suite(release.suite)
     with whole(target) as tree:
-        debs = tree.with_name(f".{release.suite}.debs")
+        debs = tree.with_name(f".{target.name}.debs")
         discard(debs)
         unpack(download(release.suite, release.packages, debs), tree)
         discard(debs)
-        if version == "20":
+        if release is RELEASES["20"]:
             write_compose_v1(tree)
 
 

@@ -31,6 +31,7 @@ if not __package__:  # run as a file: the siblings are found from the root of th
 
 from tests.debian import (
     RELEASES,
+    SHELLS,
     Unavailable,
     install_machine_packages,
     install_suite,
@@ -54,9 +55,9 @@ def install(versions: Sequence[str] = tuple(RELEASES)) -> dict[str, str]:
             install_machine_packages()
         except Unavailable as reason:
             return dict.fromkeys(versions, str(reason))
-        for version in versions:
+        for version, release in {**{v: RELEASES[v] for v in versions}, "shells": SHELLS}.items():
             try:
-                install_suite(version)
+                install_suite(release)
             except Unavailable as reason:
                 failed[version] = str(reason)
         for name in IMAGES:

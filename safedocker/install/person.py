@@ -14,7 +14,7 @@ from typing import assert_never
 
 import safedocker
 from safedocker import install
-from safedocker.edge import process
+from safedocker.edge import process, versions
 from safedocker.errors import SafedockerError
 from safedocker.install import blocks, shells
 
@@ -237,6 +237,11 @@ def remove(planned: Planned) -> list[str]:
             lines += install.uninstall(own.shims)
     for file in (*(own.base / name for name in _ACTIVATE), own.record):
         file.unlink(missing_ok=True)
+    cache = versions.cache_file(os.environ)  # what the clients were asked: it can be asked again
+    if cache is not None:
+        cache.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            cache.parent.rmdir()
     for folder in reversed(planned.record.folders):
         with contextlib.suppress(OSError):  # something of somebody else's is in it
             Path(folder).rmdir()
