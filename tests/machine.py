@@ -1,5 +1,5 @@
-"""A machine of its own for accounts and system-wide files: this one's files, copy-on-write, with the
-shells and the sudo of SHELLS and a Docker client on it, before a private engine.
+"""A machine of its own for accounts and system-wide files: this one's files, copy-on-write, with
+the shells and the sudo of SHELLS and a Docker client on it, before a private engine.
 
 Everything that is written in it is gone with it; what runs in it sees none of the person's files.
 """
@@ -49,7 +49,8 @@ _COMPOSE = "usr/libexec/docker/cli-plugins/docker-compose"
 
 
 class PrivateMachine:
-    """`with PrivateMachine(engine) as machine:`; its accounts find the engine where Docker looks."""
+    """`with PrivateMachine(engine) as machine:`; its accounts find the engine where docker looks
+    by itself."""
 
     def __init__(self, engine: PrivateEngine) -> None:
         self.engine = engine
@@ -65,7 +66,7 @@ class PrivateMachine:
         # The cache lies in "/", and layers may not overlap: a copy, 40 MB.
         subprocess.run(["cp", "-a", f"{tree_of(SHELLS)}/.", self.folder / "upper"], check=True)
         bound = (self.engine.socket, self.engine.docker, self.engine.compose, _COMPOSE)
-        argv = [
+        argv: list[str | Path] = [
             *("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private"),
             *("sh", "-c", _MOUNT, "sh", self.folder, *bound),
         ]
@@ -169,15 +170,15 @@ class PrivateMachine:
         own = Path(sysconfig.get_path("purelib"))
         for name in _closure("safedocker"):
             for file in importlib.metadata.files(name) or ():
-                if ".." not in file.parts and (source := own / file).is_file():
+                if {"..", "__pycache__"}.isdisjoint(file.parts):
+                    source = own / file
                     target = site / file
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copy(source, target)
         program = self.path(f"{PROGRAM}/bin/safedocker")
-        program.write_text(
-            f"#!{PROGRAM}/bin/python\nimport sys\nfrom safedocker.cli import main\nsys.exit(main())\n"
-        )
+        program.write_text(f"#!{PROGRAM}/bin/python\nfrom safedocker.cli import main\nmain()\n")
         program.chmod(0o755)
+        self.run(f"{PROGRAM}/bin/python", "-m", "compileall", "-q", f"{PROGRAM}/lib")
         self.run("chmod", "-R", "a+rX,go-w", PROGRAM)
 
 

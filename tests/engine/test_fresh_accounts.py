@@ -3,6 +3,7 @@ as a new user does it. Each logs in on a machine of its own."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from collections.abc import Iterator
@@ -33,18 +34,26 @@ def machine(engine26: PrivateEngine) -> Iterator[PrivateMachine]:
         missing("26", reason)
 
 
-@pytest.fixture(params=ACCOUNTS.values(), ids=ACCOUNTS)
+@contextlib.contextmanager
+def on(machine: PrivateMachine, name: str, shell: str) -> Iterator[Account]:
+    """A fresh account, which is gone afterwards."""
+    try:
+        yield Account(machine, name, shell)
+    finally:
+        machine.run("userdel", "--force", "--remove", name)
+        machine.path(f"/etc/sudoers.d/{name}").unlink()
+
+
+@pytest.fixture(params=list(ACCOUNTS.values()), ids=list(ACCOUNTS))
 def account(request, machine) -> Iterator[Account]:
-    made = Account(machine, *request.param)
-    yield made
-    made.machine.run("userdel", "--force", "--remove", made.name)
+    with on(machine, *request.param) as made:
+        yield made
 
 
 @pytest.fixture
 def ana(machine) -> Iterator[Account]:
-    made = Account(machine, "ana", "/bin/bash")
-    yield made
-    made.machine.run("userdel", "--force", "--remove", made.name)
+    with on(machine, "ana", "/bin/bash") as made:
+        yield made
 
 
 @pytest.fixture
@@ -67,6 +76,8 @@ class Account:
         self.log_in("mkdir -p ~/.local/state ~/.cache ~/.local/share/fish/generated_completions")
         if shell.endswith("fish"):
             self.type(("echo on''ce", "once"))
+        if shell.endswith("zsh"):
+            self.write(".zshrc", "")  # or zsh asks at a terminal what it should be
         engine = machine.engine
         self.volume = f"{name}-data"
         engine.run("docker", "volume", "create", self.volume)
@@ -86,8 +97,8 @@ class Account:
             file.write(text)
 
     def state(self):
-        """All of the home but what the shells write for themselves whenever they run, and the
-        audit, which stays."""
+        """All of the home but what the shells write for themselves whenever they run, and what
+        the audit leaves, which stays."""
         found = self.machine.state(self.home)
         kept = f"{self.home}/.local/state"
         return {
@@ -96,11 +107,17 @@ class Account:
             if not name.endswith(SHELL_OWN) and not f"{name}/".startswith(f"{kept}/")
         }
 
+    def files(self):
+        """The same without what each user's own docker commands leave in their cache."""
+        return {name: value for name, value in self.state().items() if "/.cache" not in name}
+
     def is_refused(self, line: str) -> bool:
         """Is the line refused by us, its volume still there and named?"""
         done = self.log_in(line, check=False)
-        assert self.machine.engine.run("docker", "volume", "ls", "-q").stdout.split().count(
-            self.volume
+        assert (
+            self.machine.engine.run("docker", "volume", "ls", "-q")
+            .stdout.split()
+            .count(self.volume)
         ), f"{line} took the volume: {done.stderr}"
         return "safedocker: " in done.stderr and self.volume in done.stderr
 
@@ -142,3 +159,273 @@ def with_more(state, file, more):
     """A state with more at the end of one file."""
     *attributes, held = state[file]
     return state | {file: (*attributes, held + more)}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_functions_guard_what_is_typed_alone(machine, shell):
+    with on(machine, *ACCOUNTS[shell]) as account:
+        before, environ = account.state(), account.log_in("env").stdout
+        account.log_in(f"{OURS} install --functions --yes")
+        rm = f"docker volume rm {account.volume}"
+        account.type((rm, "What now"), ("\x03", "nothing"))
+        assert account.log_in("env").stdout == environ
+        assert account.log_in("sh -c 'command -v docker'").stdout == "/usr/bin/docker\n"
+        account.log_in(f"{OURS} uninstall --yes")
+        assert account.state() == before
+
+
+def test_functions_and_path_take_each_others_place(ana):
+    before = ana.state()
+    for flag in ("--functions", "", "--functions", ""):
+        ana.log_in(f"{OURS} install --yes {flag}")
+    assert ana.log_in("command -v docker").stdout.endswith("/shims/docker\n")
+    rc = ana.machine.path(f"{ana.home}/.bashrc").read_bytes()
+    assert rc.count(b">>> safedocker >>>") == 2
+    ana.log_in("safedocker uninstall --yes")
+    assert ana.state() == before
+
+
+def test_nothing_is_written_where_nobody_can_say_so(ana):
+    before = ana.state()
+    for line in (f"{OURS} install", f"{OURS} install --dry-run"):
+        done = ana.log_in(f"{line} </dev/null", check=False)
+        assert done.returncode == (0 if "dry" in line else 77)
+        assert ">>> safedocker >>>" in done.stdout
+    assert ana.state() == before
+
+
+def test_root_does_not_install_into_somebodys_home(ana):
+    before = ana.state()
+    done = ana.log_in(f"sudo env HOME={ana.home} {OURS} install --yes", check=False)
+    assert (done.returncode, ana.state()) == (1, before)
+    assert "is not yours" in done.stderr
+
+
+# for a machine
+
+
+SYSTEM = ("/usr/local/bin", "/usr/local/sbin", "/etc", "/opt")
+
+
+@pytest.fixture
+def everybody(machine) -> Iterator[list[Account]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(on(machine, *one)) for one in ACCOUNTS.values()]
+
+
+def test_the_machines_shims_guard_everybody_and_sudo(machine, everybody):
+    before = machine.state(*SYSTEM)
+    homes = [account.files() for account in everybody]
+    done = machine.run(OURS, "install", "--system", "--yes")
+    assert "/usr/local/bin/docker stands before /usr/bin/docker" in done.stdout
+    for name in ("docker", "docker-compose", "safedocker"):
+        status = machine.path(f"/usr/local/bin/{name}").stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, 0, 0o755)
+    for account in everybody:
+        rm = f"docker volume rm {account.volume}"
+        assert account.is_refused(rm)
+        assert account.is_refused(f"sudo {rm}")
+        assert "backups" in account.log_in("safedocker --help").stdout
+    ana = everybody[0]
+    ana.type((f"sudo docker volume rm {ana.volume}", "What now"), ("\x03", "nothing"))
+    assert machine.run(OURS, "uninstall", "--system", "--yes").returncode == 0
+    assert [account.files() for account in everybody] == homes
+    assert machine.state(*SYSTEM) == before
+
+
+def test_both_at_once_find_the_real_one_s20(system, ana):
+    ana.log_in("safedocker install --yes")
+    told = ana.log_in("docker version --format '{{.Server.Version}}'; echo $SAFEDOCKER_DEPTH")
+    assert told.stdout.startswith(system.engine.version)
+    assert ana.is_refused(f"docker volume rm {ana.volume}")
+    shim = system.path(f"{ana.home}/.local/share/safedocker/shims/docker").read_text()
+    assert "sd_real=/usr/bin/docker\n" in shim
+    ana.log_in("safedocker uninstall --yes")
+    assert ana.log_in("command -v docker").stdout == "/usr/local/bin/docker\n"
+
+
+def test_an_agents_command_is_refused_and_told_by_name_s1(system, ana):
+    rm = f"docker volume rm {ana.volume}"
+    assert ana.is_refused(f"CLAUDECODE=1 {rm}")
+    (line,) = audit(system, ana.home)
+    assert (line["outcome"], line["caller"], line["caller_mark"]) == (
+        "refused",
+        "agent",
+        "CLAUDECODE",
+    )
+    for words in ("--yes", "--system --yes", f"--shims {ana.home}/.local/share/safedocker/shims"):
+        done = ana.log_in(f"CLAUDECODE=1 safedocker uninstall {words}", check=False)
+        assert done.returncode == 77
+        assert "an agent (CLAUDECODE) does not uninstall" in done.stderr
+    assert ana.is_refused(rm)
+
+
+def test_a_vendors_script_under_sudo_is_named_s26(system, ana):
+    ana.write("cleanup.sh", f"#!/bin/sh\ndocker volume rm {ana.volume}\n")
+    assert ana.is_refused("sudo sh ./cleanup.sh")
+    *_, line = audit(system, "/root")
+    assert line["parent"] == "sh ./cleanup.sh"
+    assert line["user"] == 0
+
+
+def audit(machine, home):
+    text = machine.path(f"{home}/.local/state/safedocker/audit.jsonl").read_text()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+BROKEN = {
+    "python-gone": "rm /opt/safedocker/bin/python",
+    "package-gone": "mv /opt/safedocker/lib /opt/safedocker/other",
+    "dependencies-gone": "rm -r /opt/safedocker/lib/python3*/site-packages/docker",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_what_is_broken_lets_nothing_pass_s21_s25(system, ana, broken):
+    system.run("cp", "-a", "/opt/safedocker", "/opt/kept")
+    try:
+        system.run("sh", "-c", broken)
+        done = ana.log_in(f"docker volume rm {ana.volume}", check=False)
+        assert done.returncode in {1, 70}
+        assert done.stderr
+        assert ana.volume in system.engine.run("docker", "volume", "ls", "-q").stdout
+        assert ana.log_in("docker ps -q").stdout == ""
+    finally:
+        system.run("rm", "-rf", "/opt/safedocker")
+        system.run("mv", "/opt/kept", "/opt/safedocker")
+
+
+# whatever a user's environment says, the machine's shims start what root put there
+
+
+EVIL = "import os; os.write(2, b'EVIL'); os._exit(0)\n"
+ENVIRONMENTS = {
+    "pythonpath": "PYTHONPATH=~/evil",
+    "pythonhome": "PYTHONHOME=~/evil",
+    "pythonstartup": "PYTHONSTARTUP=~/evil/os.py PYTHONINSPECT=1",
+    "user-site": "PYTHONUSERBASE=~/evil",
+    "virtual-environment": "VIRTUAL_ENV=~/evil PATH=~/evil/bin:$PATH",
+    "pyenv": "PYENV_ROOT=~/evil PYENV_VERSION=evil PATH=~/evil/bin:$PATH",
+    "working-directory": "cd ~/evil &&",
+    "env-of-sh": "ENV=~/evil/rc BASH_ENV=~/evil/rc",
+    "words-apart": "IFS=/",
+    "functions": "export -f exec printf docker sh '['; ",
+    "options-of-sh": "env SHELLOPTS=errexit:nounset:noglob BASHOPTS=expand_aliases",
+    "depth": "SAFEDOCKER_DEPTH=1000",
+    "depth-that-is-no-number": "SAFEDOCKER_DEPTH='1 || exit 0'",
+}
+EVIL_MODULES = (
+    *("os", "enum", "sys", "site", "sitecustomize", "usercustomize", "safedocker", "docker"),
+    *("click", "json", "typing"),
+)
+
+
+@pytest.fixture(scope="module")
+def bash_is_sh(machine) -> Iterator[None]:
+    """/bin/sh as on Fedora and macOS: bash, which takes functions from the environment."""
+    sh = machine.path("/usr/bin/sh")
+    before = sh.readlink()
+    sh.unlink()
+    sh.symlink_to("bash")
+    yield
+    sh.unlink()
+    sh.symlink_to(before)
+
+
+OF_SH = ("env-of-sh", "words-apart", "functions", "options-of-sh")
+
+
+@pytest.mark.parametrize(
+    ("environ", "sh"),
+    [(value, "dash") for value in ENVIRONMENTS.values()]
+    + [(ENVIRONMENTS[name], "bash") for name in OF_SH],
+    ids=[f"{name}-dash" for name in ENVIRONMENTS] + [f"{name}-bash" for name in OF_SH],
+)
+def test_a_users_environment_changes_nothing_in_what_runs(system, ana, environ, sh, request):
+    if sh == "bash":
+        request.getfixturevalue("bash_is_sh")
+    ana.log_in("mkdir -p evil/bin evil/lib/python3.11/site-packages")
+    for name in EVIL_MODULES:
+        for place in ("evil", "evil/lib/python3.11/site-packages"):
+            ana.write(f"{place}/{name}.py", EVIL)
+    ana.write("evil/rc", "echo EVIL >&2; exit 0\n")
+    for name in ("python", "python3", "printf", "[", "exec"):
+        ana.write(f"evil/bin/{name}", "#!/bin/sh\necho EVIL >&2\n")
+    ana.log_in("chmod +x evil/bin/*")
+    functions = "exec() { echo EVIL; }; printf() { echo EVIL; }; docker() { echo EVIL; }; "
+    functions += "sh() { echo EVIL; }; function [ { echo EVIL; }; "
+    line = f"{environ} /usr/local/bin/docker volume rm {ana.volume}"
+    if "export -f" in environ:
+        line = functions + line
+    done = ana.log_in(f"bash -c {shlex.quote(line)}", check=False)
+    assert "EVIL" not in (done.stderr + done.stdout).splitlines()
+    assert done.returncode in {77, 127}
+    assert "safedocker: " in done.stderr
+    assert ana.volume in system.engine.run("docker", "volume", "ls", "-q").stdout
+
+
+# what the machine's shims must not start
+
+
+UNFIT = {
+    "python-is-others": ("chown ana /opt/safedocker/bin", "belongs to the user"),
+    "others-write-a-module": (
+        "chmod o+w /opt/safedocker/lib/python3*/site-packages/click/core.py",
+        "can be written by others",
+    ),
+    "others-write-the-folder": ("chmod g+w /usr/local/bin", "can be written by others"),
+    "not-everybody-reads": ("chmod 700 /opt/safedocker", "can't be read by everybody"),
+    "real-is-others": (
+        "cp /usr/bin/docker /home/ana/docker && export PATH=/home/ana:$PATH",
+        "/home/ana is somebody's home",
+    ),
+}
+
+
+@pytest.mark.parametrize(("unfit", "why"), UNFIT.values(), ids=UNFIT)
+def test_what_others_could_change_is_not_installed_for_all(machine, ana, unfit, why):
+    machine.run("cp", "-a", "/opt/safedocker", "/opt/kept")
+    try:
+        done = machine.run(
+            "sh",
+            "-c",
+            f"{unfit}; {OURS} install --system --yes; code=$?; "
+            "chmod g-w /usr/local/bin; exit $code",
+            check=False,
+        )
+    finally:
+        machine.run("rm", "-rf", "/opt/safedocker")
+        machine.run("mv", "/opt/kept", "/opt/safedocker")
+    assert done.returncode == 77
+    assert why in done.stderr
+    assert list(machine.path("/usr/local/bin").iterdir()) == []
+
+
+def test_a_program_in_a_home_is_not_installed_for_all(machine, ana):
+    machine.run("cp", "-a", "/opt/safedocker", f"{ana.home}/own")
+    done = machine.run(f"{ana.home}/own/bin/python", "-m", "safedocker", *ALL, check=False)
+    assert done.returncode == 77
+    assert "is somebody's home" in done.stderr
+    done = ana.log_in(f"{OURS} {' '.join(ALL)}", check=False)
+    assert done.returncode == 77
+    assert "only root" in done.stderr
+
+
+ALL = ("install", "--system", "--yes")
+
+
+def test_a_real_docker_in_the_shims_place_is_left_alone(machine, ana):
+    place = machine.path("/usr/local/bin/docker")
+    place.write_bytes(b"#!/bin/sh\necho real\n")
+    place.chmod(0o755)
+    try:
+        done = machine.run(OURS, *ALL, check=False)
+        assert done.returncode == 1
+        assert "mv /usr/local/bin/docker /usr/local/libexec/" in done.stderr
+        assert place.read_bytes() == b"#!/bin/sh\necho real\n"
+        (move,) = [line for line in done.stderr.splitlines() if "mkdir -p" in line]
+        before, _, ours = move.partition("mkdir -p")[2].partition("safedocker install")
+        machine.run("sh", "-c", f"mkdir -p {before} {OURS} install {ours} --yes")
+        assert machine.run("docker", "ps").stdout == "real\n"
+    finally:
+        machine.run("sh", "-c", "rm -rf /usr/local/libexec /usr/local/bin/*")
