@@ -8,7 +8,6 @@ import contextlib
 import importlib.metadata
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -141,20 +140,14 @@ class PrivateMachine:
         rule.chmod(0o440)
         return f"/home/{name}"
 
-    def state(self, *places: str) -> dict[str, tuple[object, ...]]:
-        """Everything below these places: kind and mode, owner, group, and what is in it."""
-        found: dict[str, tuple[object, ...]] = {}
-        for place in places:
-            top = self.path(place)
-            for path in (top, *sorted(top.rglob("*"))):
-                status = path.lstat()
-                held: object = None
-                if stat.S_ISLNK(status.st_mode):
-                    held = str(path.readlink())
-                elif stat.S_ISREG(status.st_mode):
-                    held = path.read_bytes()
-                name = str(Path(place, path.relative_to(top)))
-                found[name] = (oct(status.st_mode), status.st_uid, status.st_gid, held)
+    def state(self, *places: str) -> dict[str, str]:
+        """Everything below these places: kind and mode, owner, group, link, and what is in it."""
+        listed = self.run("find", *places, "-printf", r"%p\t%M %U %G %l\n").stdout
+        found = dict(line.split("\t", 1) for line in listed.splitlines())
+        sums = self.run("find", *places, "-type", "f", "-exec", "sha256sum", "{}", "+").stdout
+        for line in sums.splitlines():
+            digest, name = line.split("  ", 1)
+            found[name] += digest
         return found
 
     def install_program(self, wheel: Path) -> None:
