@@ -344,7 +344,7 @@ class FolderStore:
                 for path in self._root.glob(GOING + "*"):
                     shutil.rmtree(path)
                 for id_ in sorted(self._ids()):
-                    claim = _left(self._root / id_, lives)
+                    claim = left(self._root / id_, lives)
                     if claim is None:
                         continue
                     if not claim.whole:
@@ -362,7 +362,7 @@ class FolderStore:
 
     def in_use(self, id_: str, lives: Callable[[str], bool]) -> bool:
         """Is the command before which it was taken still at it, or what it moved not settled?"""
-        claim = _left(self._root / id_, lives)
+        claim = left(self._root / id_, lives)
         return claim is None or claim.moving
 
     def note_moving(self, id_: str) -> None:
@@ -438,7 +438,7 @@ def _write_claim(path: Path, id_: str, claim: Claim) -> int:
     return lock
 
 
-def _left(folder: Path, lives: Callable[[str], bool]) -> Abandoned | None:
+def left(folder: Path, lives: Callable[[str], bool]) -> Abandoned | None:
     """Read what a draft's or a backup's claim says. None when its process is still at it."""
     lines: list[dict[str, object]] = []
     try:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from safedocker import inforce
 from safedocker.cli.opened import note
 from safedocker.edge import process, terminal
 from safedocker.edge.wording import clean
 from safedocker.errors import Refused, SafedockerError
 from safedocker.install.system import BIN
-from safedocker.policy import decide
 from safedocker.policy.options import CallerKind
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def uninstall(
     """
     _one_way({"--shims": shims, "--system": system})
     _only_with("--bin", folder, "--system", system)
-    who = decide.caller(os.environ, terminal.Terminal().can_ask, process.parent_command())
+    who = inforce.caller(can_ask=terminal.Terminal().can_ask)
     if who.kind is CallerKind.AGENT:
         note((), "uninstall", who, "refused")
         raise Refused(

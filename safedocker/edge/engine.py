@@ -451,6 +451,10 @@ class Engine:
         """Remove helpers of processes that are gone; return the containers' names."""
         return self._porter.sweep()
 
+    def left_behind(self) -> tuple[str, ...]:
+        """What that would remove, in words."""
+        return self._porter.left_behind()
+
     # inside running containers
 
     def execute(

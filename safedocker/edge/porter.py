@@ -288,6 +288,28 @@ class Porter:
                     self._remove_image(answers.text(one, "Id"))
         return tuple(swept)
 
+    def left_behind(self) -> tuple[str, ...]:
+        """What `sweep` would remove: containers, scratch volumes and images, in words."""
+        params = {"all": "1", "filters": json.dumps({"label": [HELPER]})}
+        found = self._wire.json("GET", "/containers/json", "list its containers", params)
+        told = [
+            f"container {answers.container(one).name}"
+            for one in map(answers.mapping, found)
+            if self._is_left_behind(one)
+        ]
+        listed = self._wire.json("GET", "/volumes", "list its volumes", params)
+        for volume in answers.mappings(answers.mapping(listed), "Volumes"):
+            name = answers.text(volume, "Name")
+            if name.startswith(SCRATCH) and self._is_left_behind(volume):
+                told.append(f"volume {name}")
+        found = self._wire.json("GET", "/images/json", "list its images", params)
+        told += [
+            f"image {answers.text(one, 'Id')[:19]}"
+            for one in map(answers.mapping, found)
+            if self._is_left_behind(one)
+        ]
+        return tuple(told)
+
     def _is_left_behind(self, one: dict[str, object]) -> bool:
         alive = stamp.lives(answers.texts(one, "Labels").get(HELPER, ""))
         if alive is not None:

@@ -17,6 +17,7 @@ from tests.engines import PrivateEngine
 from tests.machine import PROGRAM, PrivateMachine, standing
 
 OURS = f"{PROGRAM}/bin/safedocker"
+ALL = ("install", "--system", "--yes")
 ACCOUNTS = {
     "bash": ("ana", "/bin/bash"),
     "zsh": ("zoe", "/usr/bin/zsh"),
@@ -194,6 +195,57 @@ def test_root_does_not_install_into_somebodys_home(ana):
     done = ana.log_in(f"sudo env HOME={ana.home} {OURS} install --yes", check=False)
     assert (done.returncode, ana.state()) == (1, before)
     assert "is not yours" in done.stderr
+
+
+# the doctor
+
+
+def found(account, program="safedocker"):
+    """What is wrong with shells and shims: subject, sentence and repair."""
+    told = json.loads(account.log_in(f"{program} doctor --quick --json", check=False).stdout)
+    kinds = {"shell", "shim", "store", "audit", "leftover"}
+    return [one for one in told["findings"] if one["kind"] in kinds]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_doctor_sees_what_each_shell_runs(machine, shell):
+    with on(machine, *ACCOUNTS[shell]) as account:
+        machine.run("usermod", "--append", "--groups", "sudo", account.name)
+        (one,) = found(account, OURS)[:1]
+        assert (one["subject"], one["to_do"]) == ("installation", "safedocker install")
+        account.log_in(f"{OURS} install --yes")
+        (one,) = found(account)  # every shell is well, and sudo is not
+        assert (one["subject"], one["to_do"]) == ("sudo", "sudo safedocker install --system")
+        machine.run(OURS, *ALL)
+        try:
+            assert found(account) == []
+            seen = account.log_in("safedocker doctor --quick", check=False).stdout
+            assert f"{shell} (login): {account.home}/.local/share/safedocker/shims/docker" in seen
+            assert "sudo (root): /usr/local/bin/docker: guarded" in seen
+        finally:
+            machine.run("sh", "-c", "rm /usr/local/bin/*")
+
+
+UNGUARDED = {
+    "another-path-first": ("PATH=/usr/bin:$PATH", "stands on PATH before the shim"),
+    "an-alias": ("alias docker='sudo docker'", "is an alias there"),
+    "a-function": ("docker() { /usr/bin/docker; }", "is a function there"),
+    "no-end": ("sleep 60", "has not started within 5 seconds"),
+}
+
+
+def test_the_doctor_finds_what_comes_after_our_lines(ana):
+    ana.log_in(f"{OURS} install --yes")
+    rc = ana.machine.path(f"{ana.home}/.bashrc")
+    before = rc.read_text()
+    for line, told in UNGUARDED.values():
+        rc.write_text(f"{before}{line}\n")
+        (one,) = found(ana)
+        assert one["subject"] == "bash (interactive)"
+        assert told in one["what"]
+        assert one["to_do"]
+    rc.write_text(f"{before}alias docker='docker --tls'\n")
+    assert found(ana) == []
 
 
 # for a machine
@@ -404,9 +456,6 @@ def test_a_program_in_a_home_is_not_installed_for_all(machine, ana):
     done = ana.log_in(f"{OURS} {' '.join(ALL)}", check=False)
     assert done.returncode == 77
     assert "only root" in done.stderr
-
-
-ALL = ("install", "--system", "--yes")
 
 
 def test_a_real_docker_in_the_shims_place_is_left_alone(machine, ana):
