@@ -9,11 +9,13 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safedocker import inforce
 from safedocker.backup.store import FolderStore, left
 from safedocker.doctor.report import Finding, Report, StoreSeen
 from safedocker.edge import process, stamp
-from safedocker.errors import SafedockerError
+from safedocker.errors import BadPolicy, SafedockerError
 from safedocker.loss.facts import Bytes
+from safedocker.policy.options import STORE
 
 if TYPE_CHECKING:
     from safedocker.edge.engine import Engine
@@ -24,7 +26,11 @@ REPAIR = "safedocker doctor --repair"
 
 def open_store() -> FolderStore:
     """The store of this user."""
-    return FolderStore(Path(process.backups_folder()))
+    store = ""
+    with contextlib.suppress(BadPolicy):  # told by itself
+        policy, _who = inforce.in_force(can_ask=False)
+        store = policy[STORE]
+    return FolderStore(Path(process.backups_folder(store)))
 
 
 def examine(report: Report, engine: Engine | None) -> None:

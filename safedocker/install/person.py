@@ -199,7 +199,7 @@ def plan_removal(environ: Mapping[str, str]) -> Planned:
         file = Path(one.file)
         before = blocks.read(file)
         ours = blocks.blocks_in(before or b"")
-        if before is None or not ours:
+        if before is None or not (ours or blocks.BEGIN in before):
             continue
         try:
             after: bytes | None = blocks.without(before)
