@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from safedocker.install.system import RECIPE
 from tests.engine.conftest import ROOT, Shell
+from tests.machine import PROGRAM
 
 pytestmark = pytest.mark.engine
 
 
 def blocks() -> dict[str, str]:
-    """The indented blocks, by their first lines."""
+    """The indented blocks, by their first two lines."""
     found: list[list[str]] = [[]]
     for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("    ") or (not line and found[-1]):
@@ -24,7 +26,7 @@ def blocks() -> dict[str, str]:
         elif found[-1]:
             found.append([])
     told = ["\n".join(lines).strip() + "\n" for lines in found if lines]
-    return {text.partition("\n")[0]: text for text in told}
+    return {"\n".join(text.split("\n")[:2]): text for text in told}
 
 
 def targets(_shell: Shell, text: str) -> None:
@@ -67,11 +69,48 @@ def a_refusal(shell: Shell, text: str) -> None:
     assert done.stderr.splitlines()[0] == text.strip()
 
 
+def for_yourself(shell: Shell, text: str) -> None:
+    """At a terminal, in a home of its own; that the wheel installs is test_wheel.py's."""
+    pip, install, doctor = text.splitlines()
+    assert pip == "pip install ."
+    (shell.home / ".bashrc").write_text("# mine\n")
+    screen = shell.terminal(install, SHELL="/bin/bash").wait("type yes ").type("yes\r")
+    assert screen.ended() == 0, screen.text
+    assert "safedocker" in (shell.home / ".bashrc").read_text()
+    told = shell.run(f"{doctor.partition('#')[0]} --quick", SHELL="/bin/bash").stdout
+    assert f"{shell.home}/.local/share/safedocker/shims/docker" in told
+    shell.run("safedocker uninstall --yes", check=True, SHELL="/bin/bash")
+    assert (shell.home / ".bashrc").read_text() == "# mine\n"
+
+
+def for_a_machine(_shell: Shell, text: str) -> None:
+    """The refusals give the same recipe; test_fresh_accounts.py installs by it."""
+    told = " ".join(RECIPE.split()).replace(" && ", "; ")
+    assert "; ".join(text.splitlines()) in told
+    assert text.splitlines()[1].split()[-1] == PROGRAM
+
+
 def in_ci(shell: Shell, text: str) -> None:
+    pip, *lines = text.splitlines()
+    assert pip == "pip install ."
     shell.out("docker volume create data")
     (shell.place("data") / "rows").write_text("seven\n")
-    shell.run(f"{text}\ndocker volume rm data", check=True, CI="true")
+    line = "\n".join([*lines, "command -v docker", "docker volume rm data"])
+    done = shell.run(f"set -e\n{line}", check=True, CI="true")
+    assert f"{shell.home}/shims/docker" in done.stdout
     assert len(shell.backups()) == 1
+
+
+def a_pipeline(shell: Shell, text: str) -> None:
+    (shell.home / "compose.yaml").write_text(
+        "services: {web: {image: busybox, volumes: [uploads:/up]}}\nvolumes: {uploads: {}}\n"
+    )
+    shell.out("docker compose -p app create")
+    (shell.place("app_uploads") / "rows").write_text("seven\n")
+    shell.run(f"set -e\n{text}", check=True, CI="true", COMPOSE_PROJECT_NAME="app")
+    assert len(shell.backups()) == 1
+    (shell.place("scratch") / "rows").write_text("seven\n")
+    shell.run("docker volume rm scratch", check=True, CI="true")
 
 
 def as_root(_shell: Shell, text: str) -> None:
@@ -129,7 +168,10 @@ WAYS: dict[str, Callable[[Shell, str], None]] = {
     "# ~/.config/safedocker/policy.toml": a_policy,
     "safedocker freeze": a_freeze,
     "safedocker: refused": a_refusal,
-    "# .github/workflows": in_ci,
+    "pip install .\nsafedocker install": for_yourself,
+    "umask 022": for_a_machine,
+    "pip install .\nsafedocker install --shims": in_ci,
+    "docker volume create --label": a_pipeline,
     "install -d": as_root,
     "pgdata: ": a_log,
     "PLACE ": a_storage,
@@ -140,5 +182,7 @@ WAYS: dict[str, Callable[[Shell, str], None]] = {
 @pytest.mark.parametrize("engine", ["26"], indirect=True)
 @pytest.mark.parametrize("first", blocks())
 def test_a_block_of_the_readme_does_what_it_says(shell, first):
-    (way,) = [way for start, way in WAYS.items() if first.startswith(start)]
+    fits = [start for start in WAYS if first.startswith(start)]
+    assert fits, "no way to run it"
+    way = WAYS[max(fits, key=len)]
     way(shell, blocks()[first])
