@@ -201,11 +201,13 @@ def _has(name: str) -> bool:
 
 def build_wheel(into: Path) -> Path:
     """The wheel of this tree."""
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", into, ROOT],
-        check=True,
         capture_output=True,
+        text=True,
+        check=False,
     )
+    assert done.returncode == 0, done.stderr
     (wheel,) = into.glob("*.whl")
     return wheel
 

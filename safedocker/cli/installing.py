@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import click
 
 from safedocker import inforce
 from safedocker.cli.opened import note
+from safedocker.doctor.keeping import open_store
 from safedocker.edge import process, terminal
 from safedocker.edge.wording import clean
 from safedocker.errors import Refused, SafedockerError
@@ -187,12 +189,13 @@ def _uninstall_system(folder: Path, *, yes: bool, dry_run: bool) -> None:
 
 def _what_stays() -> None:
     """Say where the data is that no uninstalling touches."""
-    for what, place in (
-        ("backups stay", process.backups_folder()),
-        ("the audit stays", os.path.join(process.state_folder(), "audit.jsonl")),
-    ):
-        if os.path.exists(place):
-            terminal.say(f"{what}: {place}")
+    with contextlib.suppress(Refused):  # there is no store that could be used, and nothing in it
+        backups = open_store().where
+        if os.path.exists(backups):
+            terminal.say(f"backups stay: {backups}")
+    audit = os.path.join(process.state_folder(), "audit.jsonl")
+    if os.path.exists(audit):
+        terminal.say(f"the audit stays: {audit}")
 
 
 def _show(planned: Planned) -> None:

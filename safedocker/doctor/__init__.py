@@ -43,9 +43,11 @@ def examine(*, quick: bool = False, repair: bool = False) -> Report:
     _policy(report)
     engine = clients.open_engine(report)
     try:
-        if repair:
-            handover.put_right(keeping.open_store(), engine, terminal.Terminal())
-        keeping.examine(report, engine)
+        store = keeping.find_store(report)
+        if store is not None:
+            if repair:
+                handover.put_right(store, engine, terminal.Terminal())
+            keeping.examine(report, store, engine)
     finally:
         if engine is not None:
             engine.close()

@@ -13,7 +13,7 @@ from safedocker import inforce
 from safedocker.backup.store import FolderStore, left
 from safedocker.doctor.report import Finding, Report, StoreSeen
 from safedocker.edge import process, stamp
-from safedocker.errors import BadPolicy, SafedockerError
+from safedocker.errors import BadPolicy, Refused, SafedockerError
 from safedocker.loss.facts import Bytes
 from safedocker.policy.options import STORE
 
@@ -25,7 +25,8 @@ REPAIR = "safedocker doctor --repair"
 
 
 def open_store() -> FolderStore:
-    """The store of this user."""
+    """The store of this user, where the policy in force keeps it. Raise Refused where that can't
+    be used."""
     store = ""
     with contextlib.suppress(BadPolicy):  # told by itself
         policy, _who = inforce.in_force(can_ask=False)
@@ -33,9 +34,18 @@ def open_store() -> FolderStore:
     return FolderStore(Path(process.backups_folder(store)))
 
 
-def examine(report: Report, engine: Engine | None) -> None:
+def find_store(report: Report) -> FolderStore | None:
+    """The same; None, and a finding, where it can't be used."""
+    try:
+        return open_store()
+    except Refused as fault:
+        report.findings.append(Finding("store", "policy", fault.message, fault.hint))
+        return None
+
+
+def examine(report: Report, store: FolderStore, engine: Engine | None) -> None:
     """Look at all of it. Nothing is changed."""
-    store, audit = open_store(), Path(process.state_folder(), "audit.jsonl")
+    audit = Path(process.state_folder(), "audit.jsonl")
     root = Path(store.where)
     _usable(report, "store", root, "no backup can be taken, and what needs one is refused")
     _usable(report, "audit", audit, "no line can be written, and what could lose data is refused")

@@ -3,6 +3,7 @@ about them changes, and in the end they are as they were."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -47,9 +48,18 @@ def state(folder: Path) -> dict[str, tuple[object, ...]]:
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\n", b"a\n", b"a", b"\xff\xfe not text", b"a\r\nb\r\n", b"a\n\n\n"], ids=repr
+    ("text", "mode"),
+    [
+        (b"", 0o644),
+        (b"\n", 0o600),
+        (b"a\n", 0o755),
+        (b"a", 0o640),
+        (b"\xff\xfe not text", 0o644),
+        (b"a\r\nb\r\n", 0o664),
+        (b"a\n\n\n", 0o644),
+    ],
+    ids=repr,
 )
-@pytest.mark.parametrize("mode", [0o644, 0o600, 0o755])
 def test_uninstall_gives_every_byte_and_mode_back(call, home, text, mode):
     rc = home / ".bashrc"
     rc.write_bytes(text)
@@ -118,6 +128,24 @@ def test_backups_and_audit_stay_and_are_told(call, home):
     assert f"the audit stays: {audit}" in done.stdout
     assert (backup.read_text(), audit.read_text()) == ("kept\n", "kept\n")
     assert [path.name for path in backup.parents[1].iterdir()] == ["backups"]
+
+
+def test_backups_are_told_where_the_policy_keeps_them(call, home):
+    policy = home / ".config/safedocker/policy.toml"
+    policy.parent.mkdir(parents=True)
+    policy.write_text(f'store = "{home}/elsewhere"\n')
+    told = json.loads(call("doctor", "--quick", "--json").stdout)
+    (found,) = [one for one in told["findings"] if one["kind"] == "store"]
+    assert "is not there" in found["what"]
+    subprocess.run(["sh", "-c", found["to_do"].partition(": ")[2]], check=True)
+    told = json.loads(call("doctor", "--quick", "--json").stdout)
+    where = told["store"]["where"]
+    assert where.startswith(f"{home}/elsewhere/")
+    assert "store" not in [one["kind"] for one in told["findings"]]
+    Path(where).parent.mkdir(mode=0o700)
+    Path(where).mkdir(mode=0o700)
+    call("install", "--yes")
+    assert f"backups stay: {where}" in call("uninstall", "--yes").stdout
 
 
 def test_a_lost_record_does_not_keep_our_lines(call, home):

@@ -367,7 +367,7 @@ EVIL_MODULES = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bash_is_sh(machine) -> Iterator[None]:
     """/bin/sh as on Fedora and macOS: bash, which takes functions from the environment."""
     sh = machine.path("/usr/bin/sh")
