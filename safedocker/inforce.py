@@ -39,7 +39,14 @@ def in_force(*, can_ask: bool) -> tuple[Policy, Caller]:
     """The policy and the caller. Raise BadPolicy for a file or a variable that does not check."""
     parent = process.parent_command()
     root = os.getuid() == 0
-    return load.load(os.environ, places(), terminal=can_ask, parent=parent, root=root)
+    return load.load(
+        os.environ, places(), terminal=can_ask, parent=parent, root=root, marks=_marks()
+    )
+
+
+def _marks() -> dict[str, str]:
+    """The variables that tell who calls. sudo takes an agent's away: those that it was given."""
+    return {**process.before_sudo(), **os.environ}
 
 
 def caller(*, can_ask: bool) -> Caller:
@@ -49,7 +56,7 @@ def caller(*, can_ask: bool) -> Caller:
         layers = load.layers(os.environ, places())
     parent = process.parent_command()
     root = os.getuid() == 0
-    return load.caller(os.environ, Policy(layers), terminal=can_ask, parent=parent, root=root)
+    return load.caller(_marks(), Policy(layers), terminal=can_ask, parent=parent, root=root)
 
 
 def journal() -> Journal:

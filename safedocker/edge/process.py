@@ -340,6 +340,32 @@ def parent_command() -> str:
     return b" ".join(words).decode("utf-8", "replace").strip()
 
 
+_NESTED = 16  # processes between a command and the sudo above it
+
+
+def before_sudo() -> dict[str, str]:
+    """The environment in which the sudo above us was called; {} where there is none, or it can't be
+    read. sudo itself passes on next to nothing of it."""
+    if os.geteuid() != 0 or "SUDO_UID" not in os.environ:
+        return {}
+    pid = os.getppid()
+    found: dict[str, str] = {}
+    for _ in range(_NESTED):
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as file:
+                named, _, rest = file.read().rpartition(b")")
+            if named.partition(b"(")[2] == b"sudo":  # with a pty there are two, one above the other
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    pairs = os.fsdecode(file.read()).split("\0")
+                found = dict(one.split("=", 1) for one in pairs if "=" in one)
+            pid = int(rest.split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+        if pid <= 1:
+            break
+    return found
+
+
 def started(pid: int) -> str:
     """When a process started, in any form that stays the same; "" when it is gone."""
     if not os.path.exists("/proc/self/stat"):

@@ -65,13 +65,16 @@ def load(
     terminal: bool,
     parent: str = "",
     root: bool = False,
+    marks: Mapping[str, str] | None = None,
 ) -> tuple[Policy, Caller]:
     """Return the policy in force and who calls. `terminal`: could a question be put on one?
+    `marks`: the variables that tell who it is, where those are not the command's own.
 
     Raise BadPolicy for a file or a variable that does not check.
     """
     found = layers(environ, places)
-    who = caller(environ, Policy(found), terminal=terminal, parent=parent, root=root)
+    told = environ if marks is None else marks
+    who = caller(told, Policy(found), terminal=terminal, parent=parent, root=root)
     return Policy(found, who.kind, frozen(places)), who
 
 

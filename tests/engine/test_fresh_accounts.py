@@ -300,6 +300,10 @@ def test_an_agents_command_is_refused_and_told_by_name_s1(system, ana):
         "agent",
         "CLAUDECODE",
     )
+    assert ana.is_refused(f"CLAUDECODE=1 sudo {rm}")
+    *_, line = audit(system, "/root")
+    assert line["caller_mark"] == "CLAUDECODE", "though sudo takes the variable away"
+    ana.type((f"CLAUDECODE=1 sudo sh -c '{rm}'", r"ask the person"))
     for words in ("--yes", "--system --yes", f"--shims {ana.home}/.local/share/safedocker/shims"):
         done = ana.log_in(f"CLAUDECODE=1 safedocker uninstall {words}", check=False)
         assert done.returncode == 77
