@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -46,7 +47,7 @@ SYSTEM = Path("/etc/safedocker")
 _LARGEST = 1 << 20  # bytes of a file of ours; a larger one is none
 
 _BY_KEY = {tuple(option.key.split(".")): option for option in OPTIONS}
-_NAMES = frozenset(KINDS.values())
+_DEEPEST = 8  # words of a key; ours have at most four
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,14 @@ def read_file(file: Path, stratum: Stratum) -> Layer:
 def _text(file: Path) -> str | None:
     """What is in a file; None where there is none. Raise BadPolicy where it can't be read."""
     try:
-        with file.open("rb") as opened:
-            found = opened.read(_LARGEST + 1)
+        # A pipe in its place would keep everybody waiting who works below that folder.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise BadPolicy(f"{file} is no file", "move it away")
+            found = b"".join(iter(lambda: os.read(descriptor, _LARGEST + 1), b""))
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as fault:
@@ -163,12 +170,12 @@ def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> La
         line = int(at[1]) if at else text.count("\n") + 1
         told = str(fault).rpartition(" (at ")[0] or str(fault)
         raise BadPolicy(f"{place}:{line}: {told}", _REPAIR.format(place)) from fault
-    except RecursionError as fault:
-        raise BadPolicy(f"{place}: too many brackets in brackets") from fault
+    except (ValueError, RecursionError) as fault:  # a number of 5,000 digits, tables in tables
+        raise BadPolicy(f"{place}:1: can't be read: {fault}", _REPAIR.format(place)) from fault
     binding = tree.pop("binding", [])
     bound = _bound(binding, text, place, stratum)
     settings = []
-    for key, value in _leaves(tree, ()):
+    for key, value in _leaves(tree):
         try:
             checked = _at_home(_option(key).type.read(value))
         except ValueError as fault:
@@ -204,14 +211,15 @@ def _known_keys() -> Iterator[Key]:
     yield from (("loss", name) for name in KINDS.values())
 
 
-def _leaves(tree: Mapping[str, Any], above: Key) -> Iterator[tuple[Key, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, (*above, name))
-            if not value and (*above, name) in _BY_KEY:
-                yield (*above, name), value
+def _leaves(tree: Mapping[str, Any]) -> Iterator[tuple[Key, Any]]:
+    """The values, in order, with their keys. Not deeper than a key of ours can be."""
+    left: list[tuple[Key, Any]] = [((name,), value) for name, value in reversed(list(tree.items()))]
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict) and len(key) < _DEEPEST and (value or key not in _BY_KEY):
+            left += [((*key, name), below) for name, below in reversed(list(value.items()))]
         else:
-            yield (*above, name), value
+            yield key, value
 
 
 def _option(key: Key) -> Any:

@@ -238,6 +238,11 @@ def test_values_are_read_in_people_s_units(home):
         ("binding = true\n", 1, "alone"),
         ("mode = {}\n", 1, "no mode"),
         ("[mode]\nx = 1\n", 2, "no option 'mode.x'"),
+        ("\nask_above = " + "9" * 5000 + "\n", 1, "can't be read"),
+        ("a = " + "[" * 5000 + "]" * 5000 + "\n", 1, "can't be read"),
+        ("mode" + ".a" * 5000 + " = 1\n", 1, "no option 'mode.a"),
+        ("ask_above = 1979-05-27\n", 1, "no size"),
+        ("ask_above = nan\n", 1, "no size"),
     ],
 )
 def test_a_file_that_does_not_check_names_the_line(home, text, line, told):
@@ -272,8 +277,15 @@ def test_a_file_that_can_t_be_read_is_an_error(home):  # pragma: no cover - CI i
         home.policy()
 
 
-def test_a_folder_in_the_place_of_a_file_is_an_error(home):
-    (home.places.user / "policy.toml").mkdir()
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda file: os.symlink("/dev/null", file)])
+def test_what_is_no_file_in_its_place_is_an_error_and_keeps_nobody_waiting(home, make):
+    make(home.places.start / ".safedocker.toml")
+    with pytest.raises(BadPolicy, match=r"\.safedocker\.toml is no file"):
+        home.policy()
+
+
+def test_a_link_that_leads_in_circles_is_an_error(home):
+    (home.places.user / "policy.toml").symlink_to("policy.toml")
     with pytest.raises(BadPolicy, match="can't be read"):
         home.policy()
 
