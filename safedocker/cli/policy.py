@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,22 @@ _CORPUS = Path(safedocker.__file__).with_name("corpus.json")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-@click.group(invoke_without_command=True, short_help="Show the policy in force, and its files.")
+def _listed() -> str:
+    """The table of options, for --help."""
+    lines = ["\b", "What a file can say:"]
+    for option in OPTIONS:
+        lines.append(f"  {option.key}" + (f" ({option.variable})" if option.variable else ""))
+        lines += textwrap.wrap(
+            option.help.replace("`", ""), 72, initial_indent="    ", subsequent_indent="    "
+        )
+    return "\n".join(lines)
+
+
+@click.group(
+    invoke_without_command=True,
+    short_help="Show the policy in force, and its files.",
+    epilog=_listed(),
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_context
 def policy(context: click.Context, as_json: bool) -> None:

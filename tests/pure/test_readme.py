@@ -8,8 +8,10 @@ import os
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
+from safedocker.cli.policy import policy
 from safedocker.policy.decide import Rule
 from safedocker.policy.options import OPTIONS, Option
 from safedocker.policy.schema import schema
@@ -65,6 +67,14 @@ def row(option: Option[object]) -> str:
 
 def test_the_options_are_the_table_s():
     held("| option | type |", [row(option) for option in OPTIONS])
+
+
+def test_the_options_are_the_help_s():
+    shown = CliRunner().invoke(policy, ["--help"]).output
+    told = " ".join(shown.split())
+    for option in OPTIONS:
+        assert f" {option.key} " in told
+        assert " ".join(option.help.replace("`", "").split()) in told
 
 
 def test_the_codes_are_the_rules():
