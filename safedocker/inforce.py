@@ -95,6 +95,11 @@ def why_not_off(policy: Policy, who: Caller) -> str:
     return ""
 
 
+def reads_text(who: Caller, policy: Policy) -> bool:
+    """Is the caller told in words? Else stderr has one JSON object and nothing beside it."""
+    return format_for(who, policy) is Format.TEXT
+
+
 def format_for(who: Caller | None, policy: Policy | None) -> Format:
     """How a fault is told. A person at a terminal reads text, whatever is set."""
     if who is not None and who.can_be_asked:

@@ -16,7 +16,7 @@ import zstandard
 from safedocker.backup import filling, folder, plain
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.manifest import Stored
-from safedocker.backup.tree import BadArchive, Inventory, difference
+from safedocker.backup.tree import BadArchive, Inventory, Tree, difference
 from safedocker.backup.zst import ahead, unpack
 from safedocker.errors import NoBackup, SafedockerError
 
@@ -218,3 +218,17 @@ def metered(stream: Iterable[_Some], meter: Meter) -> Iterator[_Some]:
         yield piece
         done += len(piece)
         meter(done)
+
+
+# A path has at most 4096 bytes for the kernel, the volume's own place among them; a name has 255.
+_LONG = 3400
+
+
+def check_reach(source: Source, reader: Tree) -> None:
+    """Raise NoBackup where the engine's own stream comes so near to the longest path there is that
+    it may have left out what lies deeper: it does so without a word, and can't count it either."""
+    if not source.fine and reader.longest() > _LONG:
+        raise NoBackup(
+            "there are paths so long that the engine may leave out what lies below them",
+            "to have it moved aside instead: SAFEDOCKER_PROTECT=move",
+        )

@@ -87,6 +87,7 @@ def export(
             pieces = map(bytes, contents.read_by(reader, source.pieces, meter))
             sink(plain.pack(plain.as_plain(pieces), packing))
         held = reader.finish()
+        contents.check_reach(source, reader)
         check = ways.cross_check(engine, {volume.name: held})[volume.name]
     if written is not None:
         found = _measure(lambda: pieces_of(written), volume.name, progress)

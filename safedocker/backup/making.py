@@ -70,6 +70,7 @@ def fill(
             pieces = contents.read_by(reader, source.pieces, lambda done: report(Stage.COPY, done))
             contents.write(engine, target.name, pieces, lambda _done: None, fine=source.fine)
             written = reader.finish()
+            contents.check_reach(source, reader)
             found = contents.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
         if differs := difference(written, found):
             raise SafedockerError(
@@ -77,10 +78,14 @@ def fill(
             )
     except _HoldsData:
         raise
-    except BaseException:
+    except BaseException as fault:
         if new:
             with contextlib.suppress(SafedockerError):
                 engine.remove_volume(target.name)
+        if isinstance(fault, OSError):  # of the volume's own folder
+            raise SafedockerError(
+                f"the volume {target.name} can't be written: {fault.strerror or fault}"
+            ) from fault
         raise
     draft.note_making(engine.identity.name, "")
     return written

@@ -158,6 +158,10 @@ class Tree:
             root_mode=root.mode,
         )
 
+    def longest(self) -> int:
+        """The bytes of the longest path."""
+        return max((len(path) for path, _line in self._lines), default=0)
+
     def fine(self) -> str:
         """The digest of what the engine's own streams do not tell."""
         self._fine.sort()

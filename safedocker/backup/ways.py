@@ -16,6 +16,7 @@ from safedocker.backup.contents import (
     Meter,
     Source,
     Volumes,
+    check_reach,
     read,
     read_by,
     write,
@@ -256,6 +257,7 @@ def _keep(source: Source, draft: Draft, stem: str, meter: Meter) -> Kept:
     packed = pack(read_by(reader, source.pieces, seen), digest.update)
     file = Stored(name, draft.put(name, packed), digest.hexdigest())
     held = reader.finish()
+    check_reach(source, reader)
     fine = reader.fine() if source.fine else ""
     return Kept(file, held, fine=fine, not_kept=source.not_kept, sent=sent)
 

@@ -1,4 +1,5 @@
-"""Before one of our own commands removes a volume: whose it is, and a line in the audit."""
+"""Before one of our own commands removes a volume: whether it may, whose it is, and a line in the
+audit."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ from safedocker import auditing, inforce, whereabouts
 from safedocker.edge import people, terminal, wording, wording_people
 from safedocker.errors import Refused
 from safedocker.loss import owners
+from safedocker.loss.plan import Kind, Loss
+from safedocker.policy import decide
 from safedocker.policy.options import JOURNAL, OTHERS, Others
 
 if TYPE_CHECKING:
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 def may_remove(volume: Volume, engine: Engine, form: str) -> None:
     """Write down that the volume is about to be removed. Raise Refused where it is another
-    person's, as policy has it, or when that can't be written."""
+    person's, as policy has it, protected or frozen, or when that can't be written."""
     screen = terminal.Terminal()
     policy, who = inforce.in_force(can_ask=screen.can_ask)
     others = policy[OTHERS]
@@ -28,6 +31,12 @@ def may_remove(volume: Volume, engine: Engine, form: str) -> None:
         about = auditing.About(engine.identity, volume)
         auditing.note((), form, who, outcome, sys.argv, policy[JOURNAL], about)
 
+    loss = Loss(
+        Kind.NAMED_VOLUME, volume.name, volume, "", project=volume.project, labels=volume.labels
+    )
+    if guarded := decide.guarded(loss, policy, engine.identity):
+        note("refused")
+        raise Refused(f"refused: {guarded}. Nothing was removed", "see: safedocker policy")
     owner = None if engine.identity.remote else _owner(volume, engine)
     if owner is not None and not owner.mine and others is not Others.ALLOW:
         because = f"{wording.short(volume.name)} is not yours, but {owner.name}'s"

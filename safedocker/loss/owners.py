@@ -21,6 +21,7 @@ from safedocker.loss.facts import (
 from safedocker.loss.plan import Kind, Loss, Ownership, Plan, Sign
 from safedocker.loss.reach import STABLE_DATES
 
+_DIGITS = 10  # a uid has at most so many; a label can hold anything
 PULL = 3600.0  # seconds: how long after its line a `docker run` may still make what it names
 TICK = 1.0  # second: a volume's date of creation is told in whole ones
 FIRST_PERSON, NOBODY = 1000, 65534  # below are accounts of the system's. Source: login.defs(5)
@@ -108,7 +109,7 @@ class _Weigher:
     def _labelled(self, labels: Mapping[str, str]) -> Ownership | None:
         told = labels.get(OWNER, "")
         uids = [uid for uid, name in self._signs.names.items() if told and name == told]
-        if told.isascii() and told.isdecimal():
+        if told.isascii() and told.isdecimal() and len(told) <= _DIGITS:
             uids = [int(told)]
         return self._owner(uids[0], Sign.LABEL, f"{OWNER}={told}") if uids else None
 

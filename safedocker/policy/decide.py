@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from safedocker.command.parse import Command
-from safedocker.loss.facts import EngineIdentity, Holds
+from safedocker.loss.facts import COMPOSE_PROJECT, EngineIdentity, Holds
 from safedocker.loss.forms import Form, spares_volumes
 from safedocker.loss.plan import Kind, Loss, Plan
 from safedocker.policy.layers import Policy, Value, matches
@@ -26,6 +26,7 @@ from safedocker.policy.options import (
     PROTECTED_PROJECTS,
     PROTECTED_VOLUMES,
     Caller,
+    CallerKind,
     Challenge,
     Mode,
     Option,
@@ -217,20 +218,38 @@ _OF_A_PROJECT = {
 }
 
 
-def _protected(loss: Loss, stake: Stake, policy: Policy, plan: Plan) -> str:
+def guarded(loss: Loss, policy: Policy, engine: EngineIdentity) -> str:
+    """Why a freeze or a name keeps a thing of an engine from whoever asks, or ""."""
+    if policy.frozen is not None:
+        return policy.frozen.told
+    return _protected(loss, Stake.DATA, policy, None, engine)
+
+
+def _protected(
+    loss: Loss,
+    stake: Stake,
+    policy: Policy,
+    command_project: str | None,
+    engine: EngineIdentity | None,
+) -> str:
     """Why a loss is protected by name, or ""."""
     if stake is Stake.NOTHING:
         return ""
     if loss.kind.is_volume and (by := matches(loss.name, policy[PROTECTED_VOLUMES])):
         return f"the volume {loss.name} is protected ({_where(policy, PROTECTED_VOLUMES, by)})"
-    project = loss.project or plan.project
+    project = _project_of(loss) or command_project
     fits = matches(project, policy[PROTECTED_PROJECTS]) if loss.kind in _OF_A_PROJECT else ""
     if fits:
         return f"the project {project} is protected ({_where(policy, PROTECTED_PROJECTS, fits)})"
-    context = plan.engine.context if plan.engine else ""
+    context = engine.context if engine else ""
     if by := matches(context, policy[PROTECTED_CONTEXTS]):
         return f"the context {context} is protected ({_where(policy, PROTECTED_CONTEXTS, by)})"
     return ""
+
+
+def _project_of(loss: Loss) -> str | None:
+    """Its own project; an anonymous volume's is its container's."""
+    return loss.project or loss.labels.get(COMPOSE_PROJECT)
 
 
 def _where(policy: Policy, option: Option[tuple[str, ...]], pattern: str) -> str:
@@ -238,14 +257,15 @@ def _where(policy: Policy, option: Option[tuple[str, ...]], pattern: str) -> str
     return f"`{pattern}` in {place}"
 
 
-def _disposable(loss: Loss, policy: Policy, plan: Plan, ruling: Value[Mode]) -> str:
+def _disposable(loss: Loss, policy: Policy, ruling: Value[Mode]) -> str:
     """Why a loss may go without a word, or ""."""
     if loss.kind is Kind.SECRET or loss.kind not in _OF_A_PROJECT:
         return ""
     by = matches(loss.name, policy.under(DISPOSABLE_VOLUMES, ruling)) if loss.kind.is_volume else ""
     if by:
         return f"a disposable volume (`{by}`)"
-    project = loss.project or plan.project
+    # Not the command's: its file may name a volume that is of no project, or of another.
+    project = _project_of(loss)
     if by := matches(project, policy.under(DISPOSABLE_PROJECTS, ruling)):
         return f"of a disposable project (`{by}`)"
     labels = {f"{name}={value}" for name, value in loss.labels.items()} | {*loss.labels}
@@ -263,7 +283,7 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     stake, because = weigh(loss, policy.under(ASK_ABOVE, ruling))
     if policy.frozen is not None and stake is not Stake.NOTHING:
         return Verdict(loss, stake, Action.REFUSE, policy.frozen.told, Rule.FROZEN)
-    if told := _protected(loss, stake, policy, plan):
+    if told := _protected(loss, stake, policy, plan.project, plan.engine):
         return Verdict(loss, stake, Action.REFUSE, told, Rule.PROTECTED)
     named = ruling.named and loss.holds is not Holds.EMPTY and ruling.value is not Mode.ALLOW
     if named and stake in {Stake.NOTHING, Stake.WEIGHTY}:
@@ -271,11 +291,16 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     action, rule, told = _by_mode(stake, protectable(loss), ruling, who)
     if rule is Rule.NOT_PROTECTABLE and not protectable(loss):
         because += ", and no backup can hold it"
-    if action is not Action.PASS and (free := _disposable(loss, policy, plan, ruling)):
+    weighs = stake not in {Stake.NOTHING, Stake.DEFINITION}
+    free = _disposable(loss, policy, ruling)
+    challenged = weighs and policy.challenge(plan.engine)
+    guarded = bool(challenged and challenged.value is Challenge.ENGINE and challenged.bound)
+    guarded = guarded or bool(weighs and loss.anothers and policy[OTHERS] is not Others.ALLOW)
+    if action is not Action.PASS and free and not guarded:
         action, rule, because = Action.PASS, Rule.DISPOSABLE, free
     elif rule is Rule.MODE_ALLOW and stake is not Stake.NOTHING:
         because = told
-    weighs = stake not in {Stake.NOTHING, Stake.DEFINITION} and rule is not Rule.DISPOSABLE
+    weighs = weighs and rule is not Rule.DISPOSABLE
     if weighs and policy.challenge(plan.engine).value is Challenge.ENGINE:
         asked = Action.ASK if who.can_be_asked else Action.REFUSE
         action = max(action, asked, key=_STRICTNESS.index)
@@ -305,7 +330,10 @@ def _of_another(policy: Policy, who: Caller) -> Action:
         case Others.ALLOW:
             return Action.PASS
         case Others.REFUSE | Others.ASK if who.root:
-            return Action.ASK if who.can_be_asked else Action.PASS
+            if who.can_be_asked:
+                return Action.ASK
+            by_itself = who.kind is not CallerKind.AGENT and not who.sudo
+            return Action.PASS if by_itself else Action.REFUSE
         case Others.REFUSE:
             return Action.REFUSE
         case Others.ASK:
@@ -382,6 +410,10 @@ def _of_a_gap(
         action, rule, told = _by_mode(sharp, False, ruling, who)  # no backup holds what is unknown
         rule = Rule.UNKNOWN_LOSS if rule is Rule.NOT_PROTECTABLE else rule
         gaps.append(Gap(action, rule, told))
+    if engine is None and policy.names_what_it_guards:
+        gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, "what the policy guards by name may go"))
+    if not spares and (policy[PROTECTED_VOLUMES] or policy[PROTECTED_PROJECTS]):
+        gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, "what the policy protects may be among it"))
     context = engine.context if engine else ""
     if not spares and matches(context, policy[PROTECTED_CONTEXTS]):
         gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, f"the context {context} is protected"))

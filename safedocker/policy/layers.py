@@ -23,6 +23,9 @@ from safedocker.policy.options import (
     DUMP_LINE,
     KINDS,
     MODE,
+    PROTECTED_CONTEXTS,
+    PROTECTED_PROJECTS,
+    PROTECTED_VOLUMES,
     CallerKind,
     Challenge,
     Frozen,
@@ -178,6 +181,14 @@ class Policy:
         settings = (one for layer in self.layers for one in layer.settings)
         return any(one.key[0] in {"context", "host"} for one in settings)
 
+    @property
+    def names_what_it_guards(self) -> bool:
+        """Does it guard engines, volumes or projects by name? Where the engine can't be asked,
+        nobody knows whether they are meant."""
+        return self.engines_named or any(
+            self[option] for option in (PROTECTED_VOLUMES, PROTECTED_PROJECTS, PROTECTED_CONTEXTS)
+        )
+
     def dump_up_to(self, way: Protect) -> int | None:
         """The bytes of a volume up to which a database that runs with it is dumped, protected in
         this way; None: all."""
@@ -219,7 +230,9 @@ class Policy:
         """What must be typed before anything goes from this engine."""
         at = Value(CHALLENGE.default)
         for depth, layer in enumerate(self.layers, 1):
-            for said in _of_engine(layer, engine, "challenge"):
+            every = list(_of_engine(layer, engine, "challenge"))
+            strictest = [one for one in every if one.value is Challenge.ENGINE] or every
+            for said in strictest[:1]:
                 strict = CHALLENGE.stricter(said.value, at.value)
                 if strict or (self._may_loosen(layer) and not at.bound):
                     at = Value(said.value, said.origin, at.bound or said.binding, depth)

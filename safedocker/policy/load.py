@@ -89,13 +89,14 @@ def caller(
 ) -> Caller:
     """Say who is calling; `root`: as the machine's administrator. An agent or CI on a terminal of
     its own is still not a person."""
+    sudo = root and bool(environ.get("SUDO_UID"))
     for kind, option in ((CallerKind.AGENT, AGENTS), (CallerKind.CI, CI)):
         for name in policy[option]:
             if environ.get(name, "").lower() not in FALSE_WORDS:
-                return Caller(kind, name, parent, root)
+                return Caller(kind, name, parent, root, sudo)
     if not terminal:
-        return Caller(CallerKind.SCRIPT, "no terminal", parent, root)
-    return Caller(CallerKind.PERSON, "a terminal", parent, root)
+        return Caller(CallerKind.SCRIPT, "no terminal", parent, root, sudo)
+    return Caller(CallerKind.PERSON, "a terminal", parent, root, sudo)
 
 
 def layers(environ: Mapping[str, str], places: Places) -> tuple[Layer, ...]:
@@ -140,10 +141,14 @@ def _text(file: Path) -> str | None:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise BadPolicy(f"{file} is no file", "move it away")
-            found = b"".join(iter(lambda: os.read(descriptor, _LARGEST + 1), b""))
+            found = b""
+            while len(found) <= _LARGEST and (piece := os.read(descriptor, _LARGEST + 1)):
+                found += piece
         finally:
             os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
+        if file.is_symlink():
+            raise BadPolicy(f"{file} leads nowhere", "put back what it leads to") from None
         return None
     except OSError as fault:
         raise BadPolicy(
@@ -173,7 +178,7 @@ def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> La
     except (ValueError, RecursionError) as fault:  # a number of 5,000 digits, tables in tables
         raise BadPolicy(f"{place}:1: can't be read: {fault}", _REPAIR.format(place)) from fault
     binding = tree.pop("binding", [])
-    bound = _bound(binding, text, place, stratum)
+    bound = _bound(binding, tree, text, place, stratum)
     settings = []
     for key, value in _leaves(tree):
         try:
@@ -185,7 +190,9 @@ def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> La
     return Layer(stratum, place, tuple(settings), loosens, text)
 
 
-def _bound(binding: object, text: str, place: str, stratum: Stratum) -> list[Key]:
+def _bound(
+    binding: object, tree: Mapping[str, Any], text: str, place: str, stratum: Stratum
+) -> list[Key]:
     """The beginnings of the keys that are binding; one that is empty is of all."""
     if binding is False or binding == []:
         return []
@@ -195,12 +202,13 @@ def _bound(binding: object, text: str, place: str, stratum: Stratum) -> list[Key
         return [()]
     if not isinstance(binding, list) or not all(isinstance(one, str) for one in binding):
         raise _fault(text, place, ("binding",), "binding is true, or a list of keys")
-    known = {key[:length] for key in _known_keys() for length in range(1, len(key) + 1)}
-    bound = [tuple(one.split(".")) for one in binding]
-    for key in bound:
-        if key not in known and key[0] not in {"context", "host"}:
-            raise _fault(text, place, ("binding",), f"there is no {'.'.join(key)!r} to bind")
-    return bound
+    set_here = {key[:length] for key, _ in _leaves(tree) for length in range(1, len(key) + 1)}
+    spelled = {".".join(key): key for key in set_here}  # a host has dots of its own
+    for word in binding:
+        if word not in spelled:
+            told = f"this file says nothing of {word!r} that could be binding"
+            raise _fault(text, place, ("binding",), told)
+    return [spelled[word] for word in binding]
 
 
 def _known_keys() -> Iterator[Key]:
@@ -284,7 +292,7 @@ def read_trust(places: Places) -> dict[str, str]:
     none."""
     try:
         found = json.loads((places.user / TRUST_FILE).read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
 
@@ -341,7 +349,7 @@ def read_freeze(file: Path) -> Frozen | None:
         told = json.loads(text)
         until = datetime.datetime.fromisoformat(told["until"])
         return Frozen(until.astimezone(datetime.UTC), str(told["why"]), str(told["by"]), str(file))
-    except (ValueError, KeyError, TypeError, OverflowError) as fault:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as fault:
         raise BadPolicy(
             f"{file} does not say until when: nothing was removed",
             "see who froze it; a person can take it away: safedocker unfreeze",

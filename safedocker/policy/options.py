@@ -114,6 +114,7 @@ class Caller:
     mark: str  # "CI", "CLAUDECODE", "no terminal", ...
     parent: str = ""  # the parent process's command line, "" where it can't be read
     root: bool = False  # does the machine's administrator call, or somebody in that role?
+    sudo: bool = False  # somebody in that role, by sudo
 
     @property
     def can_be_asked(self) -> bool:
@@ -354,7 +355,7 @@ PROTECTED_PROJECTS = Option(
     PATTERNS,
     (),
     is_superset,
-    "Compose projects whose volumes and containers no command may take",
+    "Compose projects whose volumes no command may take, nor containers that hold data of weight",
     joined=True,
 )
 PROTECTED_CONTEXTS = Option(
@@ -362,7 +363,7 @@ PROTECTED_CONTEXTS = Option(
     PATTERNS,
     (),
     is_superset,
-    "docker contexts on whose engines nothing may go",
+    "docker contexts by whose names nothing that holds data may go",
     joined=True,
 )
 DISPOSABLE_VOLUMES = Option(
@@ -430,14 +431,14 @@ AGENTS = Option(
     "agent_variables",
     WORDS,
     AGENT_VARIABLES,
-    is_superset,
+    nothing,
     "variables by which a coding agent is told, set to anything but 0, false, no and off",
 )
 CI = Option(
     "ci_variables",
     WORDS,
     CI_VARIABLES,
-    is_superset,
+    nothing,
     "variables by which CI is told, set to anything but 0, false, no and off",
 )
 

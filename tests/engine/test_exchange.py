@@ -267,3 +267,17 @@ def test_an_export_that_is_killed_leaves_nothing_and_one_that_is_not_tells_whole
     assert not list(shell26.home.glob("*x.tar*"))
     shell26.run("safedocker export data x.tar", check=True)
     assert (shell26.partial(), shell26.helpers()) == ([], [])
+
+
+def test_a_volume_that_can_t_be_filled_tells_where_what_it_held_is(shell26: Shell) -> None:
+    shell = shell26
+    shell.out("docker volume create old")
+    (shell.place("old") / "rows").write_text("precious\n")
+    (shell.home / "big").write_bytes(os.urandom(8 << 20))
+    shell.out("tar -czf x.tar.gz big")
+    done = shell.run("ulimit -f 2048; safedocker import x.tar.gz old --overwrite")
+    assert done.returncode not in {0, 70}, done.stderr
+    assert "can't be written" in done.stderr
+    backup = done.stderr.rpartition("is in the backup ")[2].split()[0]
+    shell.run(f"safedocker undo {backup}", check=True)
+    assert (shell.place("old") / "rows").read_text() == "precious\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import Shell, until
+from tests.engine.conftest import Shell, proxied, until
 from tests.engine.test_round_trip import Seen, see
 from tests.engines import UnixConnection
 
@@ -362,3 +362,36 @@ def test_two_at_once_lose_nothing(shell, form):
     assert "app_data" not in shell.volumes()
     shell.run(f"safedocker undo {shell.backups()[0]}", check=True)
     assert see(shell.place("app_data")) == before
+
+
+def test_what_lies_deeper_than_the_engine_sees_is_not_lost(shell26: Shell) -> None:
+    """Its archive leaves out, without a word, what is below the longest path there is."""
+    shell = shell26
+    place = data(shell, "deep")
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(18):
+        os.mkdir("n" * 250, dir_fd=here)
+        inner = os.open("n" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    file = os.open("rows", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=here)
+    os.write(file, b"precious\n")
+    os.close(file)
+    os.close(here)
+    with proxied(shell.engine, tcp=True) as host:
+        done = shell.run(
+            "docker volume rm deep",
+            DOCKER_HOST=host,
+            SAFEDOCKER_MODE="backup",
+            SAFEDOCKER_PROTECT="archive",
+        )
+    assert done.returncode == 73, done.stderr
+    assert "paths so long" in done.stderr
+    assert shell.volumes() == {"deep"}
+    assert shell.backups() == []
+    shell.run("docker volume rm deep", check=True, SAFEDOCKER_MODE="backup")
+    shell.run("safedocker undo", check=True)
+    found = subprocess.run(
+        ["find", shell.place("deep"), "-name", "rows"], capture_output=True, check=True
+    )
+    assert len(found.stdout.splitlines()) == 2

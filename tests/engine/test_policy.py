@@ -429,6 +429,35 @@ def test_s15_a_freeze_stops_everybody_until_it_ends(shell):
     shell.run("docker volume rm data", check=True)
 
 
+@ONE
+def test_rename_and_rescue_keep_to_what_is_protected_and_frozen(shell):
+    filled(shell)
+    policy(shell, '[protected]\nvolumes = ["data"]\n')
+    for line in ("safedocker rename data other", "safedocker rescue --remove data"):
+        done = shell.run(line)
+        assert done.returncode == 77, line
+        assert "data is protected" in done.stderr
+    policy(shell, "")
+    shell.run("safedocker freeze --for 1h release", check=True)
+    assert "frozen until" in shell.run("safedocker rename data other").stderr
+    assert shell.volumes() == {"data"}
+
+
+@ONE
+def test_a_label_can_hold_any_number(shell):
+    filled(shell)
+    filled(shell, "big", f"--label com.safedocker.owner={'9' * 5000}")
+    assert shell.run("docker volume rm data").returncode == 77
+    assert shell.run("docker volume rm big").returncode == 77
+
+
+@ONE
+def test_json_stands_alone_on_stderr(shell):
+    filled(shell)
+    done = shell.run("docker volume rm data", SAFEDOCKER="off", SAFEDOCKER_FORMAT="json", **AGENT)
+    REFUSAL.validate(json.loads(done.stderr))
+
+
 # The machine's file, in a mount namespace of its own: nothing of this machine is written to
 
 

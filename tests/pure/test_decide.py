@@ -222,7 +222,21 @@ def by_policy(text):
             'others = "allow"\nmode = "backup"', SCRIPT, Action.BACK_UP, "mode-backup", id="allowed"
         ),
         pytest.param(
-            '[disposable]\nvolumes = ["v"]', SCRIPT, Action.PASS, "disposable", id="disposable"
+            '[disposable]\nvolumes = ["v"]', SCRIPT, Action.REFUSE, "not-yours", id="disposable"
+        ),
+        pytest.param(
+            'mode = "allow"',
+            Caller(CallerKind.AGENT, "a mark", "", True),
+            Action.REFUSE,
+            "not-yours",
+            id="root-agent",
+        ),
+        pytest.param(
+            'mode = "allow"',
+            Caller(CallerKind.SCRIPT, "no terminal", "", True, True),
+            Action.REFUSE,
+            "not-yours",
+            id="sudo-without-a-terminal",
         ),
         pytest.param(
             '[protected]\nvolumes = ["v"]', ROOT, Action.REFUSE, "protected", id="protected"

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import string
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from safedocker.command.parse import parse
 from safedocker.errors import BadPolicy
+from safedocker.loss import forms
 from safedocker.loss.facts import EngineIdentity, Holds
 from safedocker.loss.plan import Kind, Protect
 from safedocker.policy import decide, load, trial
@@ -22,6 +25,7 @@ from safedocker.policy.decide import Action
 from safedocker.policy.layers import Layer, Policy, Stratum, line_of
 from safedocker.policy.load import Places
 from safedocker.policy.options import (
+    AGENTS,
     ARCHIVE_LINE,
     ASK_ABOVE,
     BIND_MISSING,
@@ -186,6 +190,69 @@ def test_a_nearer_and_stricter_mode_holds_against_a_context_s(home):
     assert mode_of(home.policy(SAFEDOCKER_MODE="deny"), engine=PROD) is Mode.DENY
 
 
+def test_a_single_host_can_be_bound(home):
+    home.system(f'binding = ["host.{PROD.host}"]\n[host."{PROD.host}"]\nmode = "deny"\n')
+    home.user('[host."*"]\nmode = "allow"\n')
+    assert mode_of(home.policy(), engine=PROD) is Mode.DENY
+
+
+def test_a_binding_of_what_the_file_does_not_say_is_an_error(home):
+    home.system('binding = ["context.prod"]\n[context."prod*"]\nmode = "deny"\n')
+    with pytest.raises(BadPolicy, match=r"policy\.toml:1: "):
+        home.policy()
+
+
+@pytest.mark.parametrize("option", ["ci_variables", "agent_variables"])
+def test_a_project_s_file_makes_nobody_another_caller(home, option):
+    home.project(f"{option} = {json.dumps([*CI.default, *AGENTS.default, 'HOME'])}\n")
+    assert load.caller({"HOME": "/x"}, home.policy(), terminal=True).kind is CallerKind.PERSON
+
+
+@pytest.mark.parametrize("names", [("prod", "*"), ("*", "prod")])
+def test_of_two_challenges_of_one_file_the_stricter_counts(home, names):
+    values = {"prod": "engine", "*": "none"}
+    home.user("".join(f'[context."{n}"]\nchallenge = "{values[n]}"\n' for n in names))
+    assert home.policy().challenge(PROD).value.value == "engine"
+
+
+def test_what_is_challenged_and_binding_is_not_disposable(home):
+    home.system('binding = ["context"]\n[context.prod]\nchallenge = "engine"\n')
+    home.user('[disposable]\nvolumes = ["*"]\n')
+    assert decided(home.policy(), a_loss(), who=SCRIPT, engine=PROD).action is Action.REFUSE
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[context.prod]\nmode = "deny"\n', '[protected]\ncontexts = ["prod"]\n'],
+)
+def test_where_the_engine_can_t_be_asked_what_is_guarded_by_name_may_be_meant(home, text):
+    home.user(f'mode = "allow"\n{text}')
+    for line in ("docker rm c", "docker volume rm v"):
+        (command,) = parse("docker", line.split()[1:])
+        form = forms.match(command)
+        assert form is not None
+        done = decide.about_a_gap(command, form, home.policy(), SCRIPT)
+        assert done is Action.REFUSE
+
+
+def test_a_gap_may_hide_what_is_protected(home):
+    home.user('mode = "allow"\n[protected]\nvolumes = ["pg"]\n')
+    assert decided(home.policy(), gaps=("x",)).rule == "protected"
+
+
+def test_a_link_that_leads_nowhere_is_an_error(home):
+    (home.places.user / "policy.toml").symlink_to("gone")
+    with pytest.raises(BadPolicy, match="leads nowhere"):
+        home.policy()
+
+
+def test_a_file_without_end_is_read_no_further_than_a_policy_is_long(home):
+    with (home.places.user / "policy.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BadPolicy, match="larger than"):
+        home.policy()
+
+
 def test_a_context_s_word_leaves_binding_what_is_binding(home):
     home.system('binding = true\nmode = "ask"\n')
     home.user('[disposable]\nvolumes = ["*"]\n[context."pro*"]\nmode = "deny"\n')
@@ -254,7 +321,8 @@ def test_a_file_that_does_not_check_names_the_line(home, text, line, told):
 
 
 @pytest.mark.parametrize(
-    ("binding", "told"), [('["mod"]', "no 'mod'"), ('"mode"', "true, or a list"), ("[1]", "a list")]
+    ("binding", "told"),
+    [('["mod"]', "nothing of 'mod'"), ('"mode"', "true, or a list"), ("[1]", "a list")],
 )
 def test_what_can_t_be_bound(home, binding, told):
     home.system(f"binding = {binding}\n")
@@ -361,8 +429,14 @@ def test_what_is_disposable_goes_without_a_word(home):
     policy = home.policy()
     for who in CALLERS.values():
         assert decided(policy, a_loss("tmp-1"), who=who).rule == "disposable"
-        assert decided(policy, a_loss("x"), who=who, project="ci-7").action is Action.PASS
-    assert decided(policy, a_loss("x", kind=Kind.SECRET), project="ci-7").action is Action.ASK
+        assert decided(policy, a_loss("x", project="ci-7"), who=who).action is Action.PASS
+        labels = {"com.docker.compose.project": "ci-7"}
+        anonymous = a_loss("x", kind=Kind.ANONYMOUS_VOLUME, labels=labels)
+        assert decided(policy, anonymous, who=who).action is Action.PASS
+    secret = a_loss("x", kind=Kind.SECRET, project="ci-7")
+    assert decided(policy, secret).action is Action.ASK
+    unlabelled = decided(policy, a_loss("x"), project="ci-7")
+    assert unlabelled.action is Action.ASK, "the command's project may name what is none of it"
     assert decided(policy, a_loss("tmp-1"), a_loss("x")).action is Action.ASK
     home.user('[disposable]\nvolumes = ["tmp-*"]\n[protected]\nvolumes = ["tmp-1"]\n')
     assert decided(home.policy(), a_loss("tmp-1")).rule == "protected"
@@ -458,7 +532,7 @@ def files(draw, *, binding=False):
         rest = ["ask_above", "bind_missing", "protected"]
         modes = [[], ["mode", "caller", "loss"], ["mode", "caller", "loss", "context"]]
         bound = draw(st.one_of(st.just(True), st.sampled_from(modes).map(lambda keys: keys + rest)))
-        lines.insert(0, f"binding = {json.dumps(bound)}")
+        lines.insert(0, "")
     tables = ["[protected]", "[disposable]"]
     for table in draw(st.lists(st.sampled_from(tables), unique=True)):
         lines += [table, f"volumes = {json.dumps(draw(st.lists(_NAMES)))}"]
@@ -472,6 +546,10 @@ def files(draw, *, binding=False):
         lines += [f"[caller.{kind}]", f'mode = "{draw(_MODES)}"']
     if draw(st.booleans()):
         lines += ['[context."pro*"]', f'mode = "{draw(_MODES)}"']
+    if binding:
+        said = tomllib.loads("\n".join(lines))
+        keys = bound if bound is True else [key for key in bound if said.get(key)]
+        lines[0] = f"binding = {json.dumps(keys)}"
     return "\n".join(lines) + "\n"
 
 
