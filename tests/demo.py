@@ -202,8 +202,7 @@ def main() -> int:
             return 1
     say("Now put it before your own docker:")
     sys.stdout.write(
-        "  .venv/bin/safedocker install --shims ~/.safedocker/bin\n"
-        "  export PATH=~/.safedocker/bin:$PATH\n"
+        "  .venv/bin/safedocker install       # shows what it writes, and asks\n"
         "  .venv/bin/safedocker explain -- docker system prune --volumes\n"
     )
     return 0

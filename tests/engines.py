@@ -262,7 +262,7 @@ class PrivateEngine:
         first = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
         os.kill(first, signal.SIGHUP)  # docker-init hands it on
         deadline = time.monotonic() + 10
-        mirrors = [f"{one}/" for one in told.get("registry-mirrors", ())]  # type: ignore[attr-defined]
+        mirrors = [f"{one}/" for one in told.get("registry-mirrors", ())]  # type: ignore[attr-defined]  # JSON of docker's
         while (self._get("/info")["RegistryConfig"]["Mirrors"] or []) != mirrors:
             assert time.monotonic() < deadline, "the engine did not read its settings"
             time.sleep(0.05)

@@ -196,7 +196,6 @@ def test_modules_stay_small_and_say_what_they_are(path: Path) -> None:
         assert lines <= MOST_LINES, "past 500 lines: split it"
 
 
-@pytest.mark.skipif(not (PACKAGE / "shim.py").exists(), reason="no shim yet")
 def test_shim_starts_light() -> None:
     """What a harmless command pays for, in a fresh interpreter as the installed shim starts it."""
     third_party = ("docker", "questionary", "rich", "click")

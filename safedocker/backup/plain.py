@@ -188,7 +188,7 @@ def _members(stream: Iterator[bytes]) -> Iterator[tuple[tarfile.TarInfo, Iterato
             fileobj=io.BufferedReader(pieces, PIECE),
             mode="r|",
             bufsize=PIECE,
-            **_TEXT,  # type: ignore[call-overload]
+            **_TEXT,  # type: ignore[call-overload]  # of str alone
         ) as tar:
             while (info := tar.next()) is not None:
                 tar.members.clear()

@@ -42,7 +42,7 @@ class _Source:
 def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack in bounded steps: a piece of packed zeros may stand for gigabytes."""
     source = _Source(iter(pieces))
-    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]
+    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]  # read() is enough
         while piece := reader.read(PIECE):
             yield piece
 

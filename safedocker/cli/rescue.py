@@ -253,17 +253,8 @@ def _back_up(given: str, host: str | None, context: str | None) -> None:
             )
         (one,) = named
         look = room.engine.look_into_layers([one.id], LOOK_SECONDS)[one.id]
-        loss = Loss(
-            Kind.LAYER,
-            one.name,
-            None,
-            "asked for",
-            id=one.id,
-            project=one.project,
-            holds=look.holds,
-            size=look.size,
-            at_least=look.at_least,
-            content=look.content,
+        loss = Loss(Kind.LAYER, one.name, None, "asked for", id=one.id, project=one.project).seen(
+            look
         )
         occasion = room.occasion(one.project)
         saved = keep((loss,), Calm(), room.engine, room.store, occasion, room.progress, room.now)

@@ -260,12 +260,7 @@ def loss_of(volume: Volume, look: Look) -> Loss:
         volume=volume,
         why="asked for",
         project=volume.project,
-        holds=look.holds,
-        size=look.size,
-        at_least=look.at_least,
-        content=look.content,
-        last_write=look.last_write,
-    )
+    ).seen(look)
 
 
 def _back_up_one(losses: tuple[Loss, ...], project: str | None, rest: Rest, room: Room) -> None:

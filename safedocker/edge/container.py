@@ -104,7 +104,7 @@ def _archive(wire: Wire, image: str) -> Iterator[_Members]:
 
 def _members(chunks: Iterator[bytes]) -> _Members:
     """The members of a tar stream in turn: name, size, and the content while it is the latest."""
-    with tarfile.open(fileobj=_Reader(chunks), mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=_Reader(chunks), mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]  # read() is all it calls
         for member in archive:
             yield (
                 member.name,

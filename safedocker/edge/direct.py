@@ -40,7 +40,9 @@ class Direct:
         self._wire = wire
         self._porter = porter
         local = host.startswith("unix://") and hasattr(socket, "SO_PEERCRED")
-        self._may = local and os.geteuid() == 0 and not _others_ids(security)
+        # An engine that says nothing of its security may remap ids all the same: /info was denied.
+        own_ids = bool(security) and not _others_ids(security)
+        self._may = local and os.geteuid() == 0 and own_ids
         self._socket = host.removeprefix("unix://")
         self._lock = threading.Lock()
         self._held = threading.local()  # what this thread has open, by the volume's name

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from safedocker.command.parse import Command
-from safedocker.loss.facts import EngineIdentity, Holds, Volume
+from safedocker.loss.facts import EngineIdentity, Holds, Look, Volume
 from safedocker.loss.forms import Form
 
 
@@ -116,6 +116,17 @@ class Loss:
     at_least: int = 0  # bytes seen before the look ran out of time
     content: str = ""  # "PostgreSQL 15", "Redis", "SQLite files", "files"
     last_write: datetime.datetime | None = None  # UTC
+
+    def seen(self, look: Look) -> Loss:
+        """The same with what a look inside saw."""
+        return replace(
+            self,
+            holds=look.holds,
+            size=look.size,
+            at_least=look.at_least,
+            content=look.content,
+            last_write=look.last_write,
+        )
 
     @property
     def remedy(self) -> Remedy:

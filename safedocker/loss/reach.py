@@ -121,15 +121,8 @@ def describe(plan: Plan, looks: Mapping[str, Look]) -> Plan:
     for loss in plan.losses:
         look = looks.get(loss.id or loss.name)
         if look is not None:
-            loss = replace(
-                loss,
-                holds=look.holds,
-                size=look.size,
-                at_least=look.at_least,
-                content=look.content,
-                last_write=look.last_write,
-                beside=tuple(one for one in loss.beside if _is_empty(looks.get(one.name))),
-            )
+            beside = tuple(one for one in loss.beside if _is_empty(looks.get(one.name)))
+            loss = replace(loss.seen(look), beside=beside)
         losses.append(loss)
     return replace(plan, losses=tuple(losses))
 

@@ -57,7 +57,7 @@ def watch(steps: int, last: int, harm: str) -> None:
         sync(file)
 
     setattr(os, "write", writing)  # noqa: B010 - it is counted, and done
-    setattr(os, "fsync", syncing)  # noqa: B010
+    setattr(os, "fsync", syncing)  # noqa: B010 - as above
     sys.addaudithook(heard)
 
 

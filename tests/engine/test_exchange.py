@@ -211,7 +211,7 @@ def test_what_is_cut_short_or_points_elsewhere_changes_nothing(shell26: Shell) -
     refused = shell26.run("head -c 5000 whole.tar.gz | safedocker import - new")
     assert "cut short" in refused.stderr
     after = shell26.state()
-    assert [one["Name"] for one in after["volumes"]] == ["data", "empty"]  # type: ignore[attr-defined]
+    assert [one["Name"] for one in after["volumes"]] == ["data", "empty"]  # type: ignore[attr-defined]  # JSON
     assert after["containers"] == before["containers"]
     assert not any(shell26.place("empty").iterdir())
     assert shell26.partial() == shell26.helpers() == []

@@ -343,7 +343,7 @@ def far(shell: Shell) -> Iterator[str]:
     tells what is there. The engine has a /run of its own."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forwarder) as server:
         server.daemon_threads = True
-        server.engine_socket = str(shell.engine.socket)  # type: ignore[attr-defined]
+        server.engine_socket = str(shell.engine.socket)  # type: ignore[attr-defined]  # ours
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"tcp://127.0.0.1:{server.server_address[1]}"
@@ -356,7 +356,7 @@ class Forwarder(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         with socket.socket(socket.AF_UNIX) as engine:
-            engine.connect(self.server.engine_socket)  # type: ignore[attr-defined]
+            engine.connect(self.server.engine_socket)  # type: ignore[attr-defined]  # ours
             back = threading.Thread(target=pump, args=(engine, self.request), daemon=True)
             back.start()
             pump(self.request, engine)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.machine import LOG, PEOPLE, STORES, Machine, shared
+from tests.engine.people import LOG, PEOPLE, STORES, Machine, shared
 from tests.engines import PrivateEngine
 
 SHOP = """\

@@ -332,7 +332,7 @@ class Rots(FolderStore):
                 file.write(bytes([byte[0] ^ 1]))
             return size
 
-        draft.put = rotten  # type: ignore[method-assign]
+        draft.put = rotten  # type: ignore[method-assign]  # rots what is put
         return draft
 
 

@@ -49,7 +49,7 @@ class Story:
 
     def undo(self, **options: object) -> Restored:
         options = {"progress": silent, "now": NOW, "reserve": 0, **options}
-        return undo(self.backup, self.client, self.store, **options)  # type: ignore[arg-type]
+        return undo(self.backup, self.client, self.store, **options)  # type: ignore[arg-type]  # each test's own
 
     def refused(self, match: str, **options: object) -> SafedockerError:
         """Undo, and check that it changed nothing."""

@@ -327,7 +327,7 @@ def test_a_volume_has_a_new_name_and_undo_gives_the_old_one_back(shell: Shell) -
     done = shell.run("safedocker rename shop_db db", check=True)
     assert shell.volumes() == {"db"}
     assert see(shell.place("db")) == before
-    labels = dict(defined["Labels"])  # type: ignore[call-overload]
+    labels = dict(defined["Labels"])  # type: ignore[call-overload]  # JSON
     del labels["com.docker.compose.config-hash"]
     assert shell.definition("db")["Labels"] == labels
     assert "name: db" in done.stdout

@@ -635,8 +635,9 @@ def read(text, stratum):
     try:
         return load.read(text, "file", stratum)
     except BadPolicy as fault:
-        assert re.match(r"file:\d+: ", fault.message)  # noqa: PT017
-        return fault
+        told = fault
+    assert re.match(r"file:\d+: ", told.message)
+    return told
 
 
 @given(st.one_of(st.text(max_size=200), st.binary(max_size=200).map(lambda b: b.decode("latin-1"))))

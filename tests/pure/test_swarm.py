@@ -41,7 +41,7 @@ def task(slot: int, node: str = "here", **more: object) -> Task:
         "at": float(slot),
         **more,
     }
-    return Task(**told)  # type: ignore[arg-type]
+    return Task(**told)  # type: ignore[arg-type]  # of each field's type
 
 
 def ended(slot: int, number: int, node: str = "here") -> Task:
