@@ -17,7 +17,7 @@ from safedocker.backup import filling, folder, plain
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.manifest import Stored
 from safedocker.backup.tree import BadArchive, Inventory, Tree, difference
-from safedocker.backup.zst import ahead, unpack
+from safedocker.backup.zst import ahead, unpack, unpacked_sizes
 from safedocker.errors import NoBackup, SafedockerError
 
 Meter = Callable[[int], None]  # told the bytes of tar stream done so far
@@ -161,19 +161,26 @@ class Sealed:
             raise BadArchive(f"{part.name} is not the file that was written")
 
 
-def check_written(pieces: Iterable[bytes], part: Stored, size: int, meter: Meter) -> None:
-    """Read a file that was just packed and say whether it is what was written, and unpacks to what
-    was packed: `size` bytes, by the checksum that the packer made of them. Raise BadArchive.
+def check_written(
+    pieces: Iterable[bytes], written: Callable[[], tuple[Stored, int]], meter: Meter
+) -> None:
+    """Read a file that is packed just now and say whether it is what was `written`, a part that
+    unpacks to so many bytes, by the checksum that the packer made of them: asked for once the file
+    is at its end. Raise BadArchive.
 
     Source: RFC 8878, Content_Checksum.
     """
     sealed = Sealed(pieces)
     found = 0
     try:
-        for piece in metered(unpack(sealed), meter):
-            found += len(piece)
+        for step in unpacked_sizes(sealed):
+            found += step
+            meter(found)
     except zstandard.ZstdError as fault:
-        raise BadArchive(f"{part.name} can't be unpacked: {fault}") from fault
+        raise BadArchive(f"{written()[0].name} can't be unpacked: {fault}") from fault
+    for _piece in sealed:  # what follows the frame counts too
+        pass
+    part, size = written()
     sealed.compare(part)
     if found != size:
         raise BadArchive(f"{part.name} holds {found} bytes, and {size} were written")

@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from safedocker.backup import readback
+
 PIECE = 1 << 20  # bytes read at a time
 PART = ".part"  # the end of a name that is still being written
 GOING = ".going-"  # the beginning of a folder's that is being removed
@@ -57,18 +59,24 @@ def make_folder(path: Path) -> None:
             sync_folder(place.parent)
 
 
-def write_file(path: Path, pieces: Iterable[bytes]) -> int:
-    """Write beside the place, sync, rename into it, sync the folder. Return the bytes written."""
+def write_file(path: Path, pieces: Iterable[bytes], check: readback.Check | None = None) -> int:
+    """Write beside the place, sync, have it read back, rename into it, sync the folder. Return the
+    bytes written. What `check` raises, which runs in a thread meanwhile, is raised here."""
     beside = path.with_name(path.name + PART)
     try:
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(file, "wb", buffering=PIECE) as target:
+        with (
+            open(file, "wb", buffering=PIECE) as target,
+            contextlib.closing(readback.Follower(beside, check)) as follower,
+        ):
             os.fchmod(file, 0o600)
             for piece in pieces:
                 target.write(piece)
+                follower.tell(target.tell())
             target.flush()
             sync_file(file)
             written = target.tell()
+            follower.finish()
         beside.rename(path)
         sync_folder(path.parent)
     except BaseException:
@@ -80,9 +88,7 @@ def write_file(path: Path, pieces: Iterable[bytes]) -> int:
 
 def pieces_of(path: Path) -> Iterator[bytes]:
     with path.open("rb", buffering=0) as file:
-        if hasattr(os, "posix_fadvise"):
-            # What was just written is still in memory; checking it there proves nothing.
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        readback.forget(file.fileno())
         while piece := file.read(PIECE):
             yield piece
 

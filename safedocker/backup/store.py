@@ -42,6 +42,7 @@ from safedocker.backup.files import (
 )
 from safedocker.backup.manifest import ID, StoppedContainer, dump, load
 from safedocker.backup.manifest import Backup as Backup
+from safedocker.backup.readback import Check
 from safedocker.errors import SafedockerError
 
 PIN = "kept.json"  # the note of a backup that is never expired or deleted
@@ -127,13 +128,11 @@ class Draft:
         """Write into the journal which volume is filled now, "" for none. Raise OSError."""
         append_line(self._lock, {"engine": engine, "making": volume})
 
-    def put(self, name: str, pieces: Iterable[bytes]) -> int:
-        """Store a part under a name; return its bytes. It is on the disk when this returns.
-
-        Raise OSError (ENOSPC when the disk is full), and whatever `pieces` raises; then there is
-        no such part.
-        """
-        return write_file(self._folder / name, pieces)
+    def put(self, name: str, pieces: Iterable[bytes], check: Check | None = None) -> int:
+        """Store a part; return its bytes. It is on the disk when this returns, and was read from
+        there by `check`, in a thread, maybe while the rest was still to come. Raise OSError (ENOSPC
+        when the disk is full), and what `pieces` and `check` raise; then there is no such part."""
+        return write_file(self._folder / name, pieces, check)
 
     def open(self, name: str) -> Iterator[bytes]:
         """Read a part that was put, from the disk where the system lets us. Raise OSError."""

@@ -18,7 +18,7 @@ import zstandard
 
 import safedocker
 from safedocker.backup import apart, dumping, expire, layers, records, stillness, ways
-from safedocker.backup.contents import Meter, check_written
+from safedocker.backup.contents import Meter
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import (
     Backup,
@@ -301,12 +301,15 @@ class _Taking:
 
         return copied
 
+    def _meters(self, loss: Loss) -> ways.Meters:
+        return ways.Meters(self._copied(loss), partial(self._progress, Stage.CHECK, loss.name))
+
     def _keep_one(
         self, draft: Draft, loss: Loss, stem: str, *, fine: bool = True
     ) -> tuple[ways.Way, ways.Kept]:
         way = ways.choose(loss, replace(self._wish, fine=fine))
         try:
-            kept = way.take(self._engine, loss, draft, stem, self._copied(loss))
+            kept = way.take(self._engine, loss, draft, stem, self._meters(loss))
         except (NoBackup, BadArchive):
             if way.name == "tar":  # no such program here, or one that can't read it all
                 return self._keep_one(draft, loss, stem, fine=False)
@@ -315,13 +318,6 @@ class _Taking:
             self._wish = replace(self._wish, protect=Protect.ARCHIVE)  # nothing can be moved here
             self._check_room()
             return self._keep_one(draft, loss, stem)
-        if kept.file is not None and kept.inventory is not None:
-            check_written(
-                draft.open(kept.file.name),
-                kept.file,
-                kept.sent,
-                lambda done: self._progress(Stage.CHECK, loss.name, done, kept.sent),
-            )
         return way, kept
 
     def _cold_volumes(self) -> dict[str, Volume]:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from safedocker.backup import aside
 from safedocker.backup.aside import Mover, Place
@@ -17,6 +17,7 @@ from safedocker.backup.contents import (
     Source,
     Volumes,
     check_reach,
+    check_written,
     read,
     read_by,
     write,
@@ -110,7 +111,13 @@ class Kept:
     place: Place | None = None
     fine: str = ""  # Tree.fine, where it could be told
     not_kept: tuple[str, ...] = ()
-    sent: int = 0  # bytes of the stream that was packed
+
+
+class Meters(NamedTuple):
+    """Told how far a way has come. `checked` is called from another thread, when all is copied."""
+
+    copied: Meter
+    checked: Callable[[int, int], None]  # bytes of tar stream, of how many
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ class Way:
 
     name: str
     fits: Callable[[Loss, Wish], bool]
-    take: Callable[[Engine, Loss, Draft, str, Meter], Kept]
+    take: Callable[[Engine, Loss, Draft, str, Meters], Kept]
     put_back: Callable[[Engine, str, Part, Iterable[bytes], Meter], bool]
     not_kept: tuple[str, ...]
     stores: bool = True  # does it need room in the store?
@@ -232,34 +239,50 @@ def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[st
     return checks
 
 
-def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
+def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meters: Meters) -> Kept:
     with engine.read_volume(loss.name) as stream:
-        return _keep(Source(stream, False, BY_ENGINE), draft, stem, meter)
+        return _keep(Source(stream, False, BY_ENGINE), draft, stem, meters)
 
 
-def _take_tar(engine: Engine, loss: Loss, draft: Draft, stem: str, meter: Meter) -> Kept:
+def _take_tar(engine: Engine, loss: Loss, draft: Draft, stem: str, meters: Meters) -> Kept:
     images = images_of(engine, loss.name)
     with read(engine, loss.name, images, finely=True) as source:
-        return _keep(source, draft, stem, meter)
+        return _keep(source, draft, stem, meters)
 
 
-def _keep(source: Source, draft: Draft, stem: str, meter: Meter) -> Kept:
+def _keep(source: Source, draft: Draft, stem: str, meters: Meters) -> Kept:
+    """Pack a stream into the store, where it is unpacked again meanwhile."""
     name = f"{stem}.tar.zst"
     reader = TreeReader(fine=source.fine)
     digest = hashlib.sha256()
-    sent = 0
+    sent, written = 0, 0
+    whole = False
 
-    def seen(done: int) -> None:
-        nonlocal sent
-        sent = done
-        meter(done)
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent, written, whole
 
-    packed = pack(read_by(reader, source.pieces, seen), digest.update)
-    file = Stored(name, draft.put(name, packed), digest.hexdigest())
+        def seen(done: int) -> None:
+            nonlocal sent
+            sent = done
+            meters.copied(done)
+
+        for piece in pack(read_by(reader, source.pieces, seen), digest.update):
+            written += len(piece)
+            yield piece
+        whole = True
+
+    def checked(done: int) -> None:
+        if whole:  # until then it is the copying that is told
+            meters.checked(done, sent)
+
+    def told() -> tuple[Stored, int]:
+        return Stored(name, written, digest.hexdigest()), sent
+
+    draft.put(name, pieces(), lambda stored: check_written(stored, told, checked))
     held = reader.finish()
     check_reach(source, reader)
     fine = reader.fine() if source.fine else ""
-    return Kept(file, held, fine=fine, not_kept=source.not_kept, sent=sent)
+    return Kept(told()[0], held, fine=fine, not_kept=source.not_kept)
 
 
 def images_of(engine: Engine, volume: str) -> tuple[str, ...]:
@@ -286,7 +309,7 @@ def _put_back_archive(
 
 
 def _take_definition(
-    _engine: Engine, _loss: Loss, _draft: Draft, _stem: str, _meter: Meter
+    _engine: Engine, _loss: Loss, _draft: Draft, _stem: str, _meters: Meters
 ) -> Kept:
     return Kept(None, None)
 
@@ -306,7 +329,7 @@ def _can_move(loss: Loss, wish: Wish) -> bool:
     return wish.protect is Protect.MOVE or not small
 
 
-def _take_place(engine: Engine, loss: Loss, draft: Draft, stem: str, _meter: Meter) -> Kept:
+def _take_place(engine: Engine, loss: Loss, draft: Draft, stem: str, _meters: Meters) -> Kept:
     volume = engine.volume(loss.name)
     if volume is None:
         raise NoBackup(f"the volume {loss.name} is gone meanwhile")

@@ -13,6 +13,7 @@ from safedocker.backup.files import PIECE
 
 _LEVEL = 1  # higher ones pack a database's files little smaller and take several times as long
 _THREADS = min(4, os.cpu_count() or 1)
+_STEP = 1 << 18  # bytes that stay in a processor's own memory
 
 
 def pack(stream: Iterable[bytes | memoryview], seen: Callable[[bytes], None]) -> Iterator[bytes]:
@@ -45,6 +46,15 @@ def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
     with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]  # read() is enough
         while piece := reader.read(PIECE):
             yield piece
+
+
+def unpacked_sizes(pieces: Iterable[bytes]) -> Iterator[int]:
+    """Unpack, and tell how much that is, step by step. Nothing of it is kept."""
+    source = _Source(iter(pieces))
+    room = bytearray(_STEP)
+    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]  # read() is enough
+        while size := reader.readinto(room):
+            yield size
 
 
 _AHEAD = 4  # pieces that are made before they are asked for

@@ -7,6 +7,7 @@ import datetime
 import errno
 import gc
 import io
+import itertools
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 
 from safedocker.backup import take as taking
 from safedocker.backup.manifest import Backup, Consistency, CrossCheck, StoppedContainer
+from safedocker.backup.readback import Check
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.take import Calm, Occasion, Progress, Stage, keep, silent, take
 from safedocker.command.parse import parse
@@ -317,20 +319,21 @@ class Forgets(Elsewhere):
 
 
 class Rots(FolderStore):
-    """A store whose disk flips a bit in what was written."""
+    """A store whose disk gives back another bit than was written."""
 
     def begin(self, claim: Claim) -> Draft:
         draft = super().begin(claim)
-        put, folder = draft.put, Path(self.where) / draft.id
+        put = draft.put
 
-        def rotten(name: str, pieces: Iterable[bytes]) -> int:
-            size = put(name, pieces)
-            with (folder / name).open("r+b") as file:
-                file.seek(size // 2)
-                byte = file.read(1)
-                file.seek(size // 2)
-                file.write(bytes([byte[0] ^ 1]))
-            return size
+        def rotten(name: str, pieces: Iterable[bytes], check: Check | None = None) -> int:
+            assert check is not None, "nobody reads it back"
+
+            def rots(stored: Iterator[bytes]) -> None:
+                first = bytearray(next(stored))
+                first[len(first) // 2] ^= 1
+                check(itertools.chain([bytes(first)], stored))
+
+            return put(name, pieces, rots)
 
         draft.put = rotten  # type: ignore[method-assign]  # rots what is put
         return draft

@@ -160,10 +160,10 @@ ROTTEN: dict[str, Callable[[bytes], bytes]] = {
 def test_file_that_is_not_what_was_written_is_found(change: Callable[[bytes], bytes]) -> None:
     data = os.urandom(5000)
     packed, file = stored(data)
-    check_written([packed], file, len(data), nothing)
+    check_written([packed], lambda: (file, len(data)), nothing)
     check_unchanged([packed], file, nothing)
     with pytest.raises(BadArchive):
-        check_written([change(packed)], file, len(data), nothing)
+        check_written([change(packed)], lambda: (file, len(data)), nothing)
     with pytest.raises(BadArchive):
         check_unchanged([change(packed)], file, nothing)
 
@@ -171,7 +171,7 @@ def test_file_that_is_not_what_was_written_is_found(change: Callable[[bytes], by
 def test_file_that_unpacks_to_less_than_was_packed_is_found() -> None:
     packed, file = stored(b"half of it")
     with pytest.raises(BadArchive, match="were written"):
-        check_written([packed], file, 20, nothing)
+        check_written([packed], lambda: (file, 20), nothing)
 
 
 def test_what_is_made_ahead_comes_in_order_and_its_fault_at_its_place() -> None:
