@@ -8,12 +8,14 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import zstandard
 
 from safedocker.backup import filling, folder, plain
+from safedocker.backup.digests import Known
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.manifest import Stored
 from safedocker.backup.tree import BadArchive, Inventory, Tree, difference
@@ -80,18 +82,29 @@ def read(
         yield Source(stream, False, BY_ENGINE)
 
 
-def inspect(engine: Volumes, volume: str, meter: Meter) -> Inventory:
-    """Say what a volume holds. Raise BadArchive when a stream of it is cut short, and what the
-    engine raises."""
-    found = _in_its_folder(engine, volume, meter)
+@dataclass(frozen=True)
+class Written:
+    """How a volume was written: whether `whole`, all that was told of it and not only what the
+    engine takes; and what is `known` of files that were read again meanwhile."""
+
+    whole: bool
+    known: Known = field(default_factory=dict)
+
+
+def inspect(
+    engine: Volumes, volume: str, meter: Meter, known: Known = MappingProxyType({})
+) -> Inventory:
+    """Say what a volume holds; `known` as Written's. Raise BadArchive when a stream of it is cut
+    short, and what the engine raises."""
+    found = _in_its_folder(engine, volume, meter, known)
     return found[0] if found else _as_sent(engine, volume, meter)
 
 
 def inspect_finely(
-    engine: Volumes, volume: str, images: Sequence[str], meter: Meter
+    engine: Volumes, volume: str, images: Sequence[str], meter: Meter, known: Known
 ) -> tuple[Inventory, str | None]:
     """As `inspect`, and Tree.fine of it; None where that can't be told."""
-    if found := _in_its_folder(engine, volume, meter):
+    if found := _in_its_folder(engine, volume, meter, known):
         return found
     held = _as_sent(engine, volume, meter)
     tar = engine.find_tar(tuple(dict.fromkeys(images)))
@@ -108,11 +121,13 @@ def inspect_finely(
     return held, reader.fine()
 
 
-def _in_its_folder(engine: Volumes, volume: str, meter: Meter) -> tuple[Inventory, str] | None:
+def _in_its_folder(
+    engine: Volumes, volume: str, meter: Meter, known: Known
+) -> tuple[Inventory, str] | None:
     with engine.folder(volume) as own:
         if own is not None:
             with contextlib.suppress(NoBackup):  # what can't be read so, the engine may read
-                return folder.inspect(own, meter)
+                return folder.inspect(own, meter, known)
     return None
 
 
@@ -126,16 +141,15 @@ def _as_sent(engine: Volumes, volume: str, meter: Meter) -> Inventory:
 
 def write(
     engine: Volumes, volume: str, pieces: Iterable[Piece], meter: Meter, *, fine: bool
-) -> bool:
-    """Write a stream into a volume that holds nothing; say whether all that it tells was written,
-    and not what the engine takes. `fine` as a Source's. Raise OSError and SafedockerError."""
+) -> Written:
+    """Write a stream into a volume that holds nothing. `fine` as a Source's. Raise OSError and
+    SafedockerError."""
     with engine.folder(volume) as own:
         if own is not None and filling.may_fill(own):
-            filling.fill(own, pieces, meter)
-            return True
+            return Written(True, filling.fill(own, pieces, meter))
     stream = map(bytes, pieces)
     engine.write_volume(volume, metered(plain.as_sent(stream) if fine else stream, meter))
-    return not fine
+    return Written(not fine)
 
 
 class Sealed:

@@ -12,6 +12,7 @@ import os
 import secrets
 from collections.abc import Iterable, Mapping
 
+from safedocker.backup.digests import Digests, Known
 from safedocker.backup.folder import KINDS, OPEN_FOLDER, SECOND, Meter, shown
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.tree import (
@@ -43,13 +44,17 @@ def may_fill(top: int) -> bool:
     return True
 
 
-def fill(top: int, stream: Iterable[bytes | memoryview], meter: Meter) -> None:
+def fill(top: int, stream: Iterable[bytes | memoryview], meter: Meter) -> Known:
     """Write a volume's tar stream into its folder, which is empty: holes, whole times and all
-    attributes too. What the file system does not take of attributes is left out.
+    attributes too. What the file system does not take of attributes is left out. Return what is
+    in the files that were read again meanwhile.
 
     Raise OSError, BadArchive, and what the stream raises.
     """
-    with contextlib.closing(_Filler(top)) as filler:
+    with (
+        contextlib.closing(Digests()) as digests,
+        contextlib.closing(_Filler(top, digests)) as filler,
+    ):
         reader = TreeReader(sink=filler)
         done = 0
         for piece in stream:
@@ -58,14 +63,16 @@ def fill(top: int, stream: Iterable[bytes | memoryview], meter: Meter) -> None:
             meter(done)
         reader.end()
         filler.finish()
+        return digests.finish()
 
 
 class _Filler:
     """Makes what a stream tells. Folders get their owner, mode and time at the end: what is made in
     one changes its time, and would inherit its access control list."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, digests: Digests) -> None:
         self._top = top
+        self._digests = digests
         self._open: list[
             tuple[bytes, int]
         ] = []  # folders from the top to the last one that was used
@@ -85,7 +92,7 @@ class _Filler:
         if entry.kind == DIRECTORY:
             os.mkdir(name, 0o700, dir_fd=folder)
         elif entry.kind == REGULAR:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file, self._at = os.open(name, flags, 0o600, dir_fd=folder), 0
         elif entry.kind == HARD_LINK:
             inner = os.dup(folder)
@@ -119,6 +126,7 @@ class _Filler:
         if self._file >= 0:
             os.ftruncate(self._file, entry.size)
             _finish(self._file, entry, pax)
+            self._digests.add(self._file)
             os.close(self._file)
             self._file = -1
             return

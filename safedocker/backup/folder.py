@@ -16,8 +16,10 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Generator, Iterator
+from types import MappingProxyType
 from typing import NamedTuple
 
+from safedocker.backup.digests import AT_ONCE, THREADS, WAITING, Known, key_of
 from safedocker.backup.tree import (
     ATTRIBUTE,
     CAPABILITIES,
@@ -38,9 +40,6 @@ NOT_KEPT = ("sockets", "security.selinux attributes")
 _TOP = b"volume"  # what the engine's streams call the volume itself
 _BLOCK = 512
 _PIECE = 1 << 20  # bytes read at a time
-_AT_ONCE = 1 << 17  # bytes of a file that is not worth a thread
-_WAITING = 32  # files that are open at the same time
-_THREADS = min(4, os.cpu_count() or 1)
 _NAME = 100  # bytes of a name that a header has room for
 _OCTAL = {7: 8**7, 11: 8**11}  # what as many digits can't tell any more
 SECOND = 10**9
@@ -106,9 +105,15 @@ def read(top: int) -> Iterator[memoryview]:
 
 
 def look_through(
-    top: int, meter: Meter, tell: Tell | None = None, *, remember: bool = True
+    top: int,
+    meter: Meter,
+    tell: Tell | None = None,
+    *,
+    remember: bool = True,
+    known: Known = MappingProxyType({}),
 ) -> Tree:
-    """Read a volume's folder to its end; return what it holds, fine. `tell` as a Tree's.
+    """Read a volume's folder to its end; return what it holds, fine. `tell` as a Tree's. A file
+    that is as it was when its contents were `known` is not read again.
 
     Raise NoBackup as `read`.
     """
@@ -132,19 +137,20 @@ def look_through(
             meter(done)
 
     with (
-        concurrent.futures.ThreadPoolExecutor(_THREADS) as pool,
+        concurrent.futures.ThreadPoolExecutor(THREADS) as pool,
         contextlib.closing(_walk(top)) as found,
     ):
         try:
             for one in found:
-                if one.entry.kind == REGULAR and one.entry.size > _AT_ONCE:
+                told = known.get(key_of(one.state)) if one.entry.kind == REGULAR else NO_CONTENTS
+                if told is None and one.entry.size > AT_ONCE:
                     kept = one._replace(file=os.dup(one.file))
                     waiting.append((kept, pool.submit(_digest, kept)))
                 else:
                     ready: concurrent.futures.Future[bytes] = concurrent.futures.Future()
-                    ready.set_result(_digest(one) if one.entry.kind == REGULAR else NO_CONTENTS)
+                    ready.set_result(_digest(one) if told is None else told)
                     waiting.append((one._replace(file=-1), ready))
-                settle(_WAITING)
+                settle(WAITING)
             settle(0)
         finally:
             for one, future in waiting:
@@ -155,9 +161,10 @@ def look_through(
     return tree
 
 
-def inspect(top: int, meter: Meter) -> tuple[Inventory, str]:
-    """Return what a volume's folder holds, and Tree.fine of it. Raise NoBackup as `read`."""
-    tree = look_through(top, meter)
+def inspect(top: int, meter: Meter, known: Known) -> tuple[Inventory, str]:
+    """Return what a volume's folder holds, and Tree.fine of it. `known` and NoBackup as
+    `look_through`."""
+    tree = look_through(top, meter, known=known)
     return tree.finish(), tree.fine()
 
 

@@ -68,10 +68,14 @@ def fill(
         with engine.folder(target.name), stream as source:
             reader = TreeReader(fine=source.fine)
             pieces = contents.read_by(reader, source.pieces, lambda done: report(Stage.COPY, done))
-            contents.write(engine, target.name, pieces, lambda _done: None, fine=source.fine)
+            known = contents.write(
+                engine, target.name, pieces, lambda _done: None, fine=source.fine
+            ).known
             written = reader.finish()
             contents.check_reach(source, reader)
-            found = contents.inspect(engine, target.name, lambda done: report(Stage.COMPARE, done))
+            found = contents.inspect(
+                engine, target.name, lambda done: report(Stage.COMPARE, done), known
+            )
         if differs := difference(written, found):
             raise SafedockerError(
                 f"the volume {target.name} was written, but does not hold what was sent: {differs}"

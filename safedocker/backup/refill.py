@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from safedocker.backup import aside, contents, ways
+from safedocker.backup.contents import Written
+from safedocker.backup.digests import Known
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.stillness import users
@@ -170,13 +172,13 @@ def restore(
         copied = target.part.file is not None
         # Asked for once: a container that holds the volume takes its time.
         with engine.folder(target.name) if copied else contextlib.nullcontext():
-            whole = _write(target, backup, engine, store, progress)
+            written = _write(target, backup, engine, store, progress)
             failed.pop_all()
-            if not whole:
+            if not written.whole:
                 journal.notes.append(
                     f"{target.name}: the engine wrote it, which fills the holes of sparse files"
                 )
-            journal.notes += _compare(target, backup, engine, progress)
+            journal.notes += _compare(target, written.known, backup, engine, progress)
     journal.write(target.name, done=True)
 
 
@@ -192,8 +194,8 @@ def _definition(target: Target) -> Volume:
 
 def _write(
     target: Target, backup: Backup, engine: Engine, store: FolderStore, progress: Progress
-) -> bool:
-    """Put the contents back; say whether all that the part tells of them could be written."""
+) -> Written:
+    """Put the contents back."""
     part = target.part
     total = part.inventory.bytes if part.inventory else 0
     try:
@@ -216,7 +218,9 @@ def _write(
         ) from fault
 
 
-def _compare(target: Target, backup: Backup, engine: Engine, progress: Progress) -> Iterator[str]:
+def _compare(
+    target: Target, known: Known, backup: Backup, engine: Engine, progress: Progress
+) -> Iterator[str]:
     """Compare what was written with what the backup holds. What is told beside the contents is put
     back as far as it can be; say how far. Raise SafedockerError when the contents differ."""
     expected, fine = target.part.inventory, target.part.fine_sha256
@@ -229,9 +233,9 @@ def _compare(target: Target, backup: Backup, engine: Engine, progress: Progress)
 
     if fine:
         images = [use.image for use in target.part.used_by]
-        found, told = contents.inspect_finely(engine, target.name, images, meter)
+        found, told = contents.inspect_finely(engine, target.name, images, meter, known)
     else:
-        found, told = contents.inspect(engine, target.name, meter), ""
+        found, told = contents.inspect(engine, target.name, meter, known), ""
     if differs := difference(expected, found):
         raise SafedockerError(
             f"the volume {target.name} was written, but does not hold what the backup holds: "

@@ -16,6 +16,7 @@ from safedocker.backup.contents import (
     Meter,
     Source,
     Volumes,
+    Written,
     check_reach,
     check_written,
     read,
@@ -137,13 +138,13 @@ class Wish:
 @dataclass(frozen=True)
 class Way:
     """One way to protect. `take` writes into a draft under a stem; `put_back` fills a volume that
-    is there, from what the part tells and the pieces of its file, and says whether all of it could
-    be written. `not_kept` is for what says nothing better of it itself."""
+    is there, from what the part tells and the pieces of its file. `not_kept` is for what says
+    nothing better of it itself."""
 
     name: str
     fits: Callable[[Loss, Wish], bool]
     take: Callable[[Engine, Loss, Draft, str, Meters], Kept]
-    put_back: Callable[[Engine, str, Part, Iterable[bytes], Meter], bool]
+    put_back: Callable[[Engine, str, Part, Iterable[bytes], Meter], Written]
     not_kept: tuple[str, ...]
     stores: bool = True  # does it need room in the store?
 
@@ -298,13 +299,13 @@ def images_of(engine: Engine, volume: str) -> tuple[str, ...]:
 
 def _put_back_tar(
     engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
-) -> bool:
+) -> Written:
     return write(engine, volume, ahead(unpack(pieces)), meter, fine=True)
 
 
 def _put_back_archive(
     engine: Engine, volume: str, _part: Part, pieces: Iterable[bytes], meter: Meter
-) -> bool:
+) -> Written:
     return write(engine, volume, ahead(unpack(pieces)), meter, fine=False)
 
 
@@ -316,8 +317,8 @@ def _take_definition(
 
 def _put_back_definition(
     _engine: Engine, _volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
-) -> bool:
-    return True
+) -> Written:
+    return Written(True)
 
 
 def _can_move(loss: Loss, wish: Wish) -> bool:
@@ -341,15 +342,15 @@ def _take_place(engine: Engine, loss: Loss, draft: Draft, stem: str, _meters: Me
 
 def _put_back_place(
     engine: Engine, volume: str, part: Part, _pieces: Iterable[bytes], _meter: Meter
-) -> bool:
+) -> Written:
     if part.aside is not None:
         aside.give_back(engine, volume, part.aside)
-    return True
+    return Written(True)
 
 
 def _put_back_dump(
     _engine: Engine, volume: str, _part: Part, _pieces: Iterable[bytes], _meter: Meter
-) -> bool:
+) -> Written:
     raise SafedockerError(
         f"of the volume {volume} there is a dump alone", "feed it into a server: --dump-into"
     )

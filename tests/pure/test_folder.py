@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from safedocker.backup import filling, folder
 from safedocker.backup.contents import check_unchanged, check_written
+from safedocker.backup.digests import key_of
 from safedocker.backup.inventory import BadArchive, TreeReader
 from safedocker.backup.manifest import Stored
 from safedocker.backup.zst import ahead, pack
@@ -70,7 +72,7 @@ def test_stream_tells_what_the_folder_holds(source: Path) -> None:
     reader = TreeReader(fine=True)
     stream = whole(source)
     reader.feed(stream)
-    assert (reader.finish(), reader.fine()) == folder.inspect(opened(source), nothing)
+    assert (reader.finish(), reader.fine()) == folder.inspect(opened(source), nothing, {})
     assert len(stream) < 4 << 20, "holes are not sent"
     with tarfile.open(fileobj=io.BytesIO(stream)) as archive:
         assert {one.name for one in archive} >= {"volume", "volume/a/deep/file", "volume/sparse"}
@@ -80,11 +82,26 @@ def test_stream_tells_what_the_folder_holds(source: Path) -> None:
 def test_filled_folder_holds_the_same(source: Path, target: Path, size: int) -> None:
     stream = whole(source)
     pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    filling.fill(opened(target), pieces, nothing)
-    assert folder.inspect(opened(target), nothing) == folder.inspect(opened(source), nothing)
+    known = filling.fill(opened(target), pieces, nothing)
+    held = folder.inspect(opened(source), nothing, {})
+    assert folder.inspect(opened(target), nothing, {}) == held
+    assert folder.inspect(opened(target), nothing, known) == held
     assert (target / "hole").stat().st_blocks == 0
     assert (target / "same").stat().st_nlink == 2
     assert (target / "a").stat().st_mtime_ns == (source / "a").stat().st_mtime_ns
+
+
+def test_what_is_known_of_a_file_holds_until_it_is_changed(source: Path, target: Path) -> None:
+    known = filling.fill(opened(target), [whole(source)], nothing)
+    file = target / "sparse"
+    assert key_of(file.stat()) in known
+    before = file.stat()
+    time.sleep(0.05)  # the kernel's clock goes in steps
+    with file.open("r+b") as changed:
+        changed.write(b"!")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    held = folder.inspect(opened(source), nothing, {})[0]
+    assert folder.inspect(opened(target), nothing, known)[0] != held
 
 
 def archive(*members: tuple[str, bytes, str]) -> bytes:
