@@ -16,6 +16,7 @@ import zstandard
 
 from safedocker.backup import filling, folder, plain
 from safedocker.backup.digests import Known
+from safedocker.backup.files import sync_disk
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.manifest import Stored
 from safedocker.backup.tree import BadArchive, Inventory, Tree, difference
@@ -101,12 +102,20 @@ def inspect(
 
 
 def inspect_finely(
-    engine: Volumes, volume: str, images: Sequence[str], meter: Meter, known: Known
+    engine: Volumes,
+    volume: str,
+    images: Sequence[str],
+    expected: Inventory,
+    meter: Meter,
+    known: Known = MappingProxyType({}),
 ) -> tuple[Inventory, str | None]:
-    """As `inspect`, and Tree.fine of it; None where that can't be told."""
+    """As `inspect`, and Tree.fine of it; None where that can't be told, or where it holds something
+    else than is `expected`."""
     if found := _in_its_folder(engine, volume, meter, known):
         return found
     held = _as_sent(engine, volume, meter)
+    if held != expected:
+        return held, None
     tar = engine.find_tar(tuple(dict.fromkeys(images)))
     if tar is None:
         return held, None
@@ -147,9 +156,32 @@ def write(
     with engine.folder(volume) as own:
         if own is not None and filling.may_fill(own):
             return Written(True, filling.fill(own, pieces, meter))
-    stream = map(bytes, pieces)
-    engine.write_volume(volume, metered(plain.as_sent(stream) if fine else stream, meter))
+        stream = map(bytes, pieces)
+        engine.write_volume(volume, metered(plain.as_sent(stream) if fine else stream, meter))
+        if own is not None:
+            sync_disk(own)
     return Written(not fine)
+
+
+def clear(engine: Volumes, volume: str) -> bool:
+    """Remove what is in a volume, which stays; False where that can't be done from here: what is
+    written then replaces what has the same name. Raise OSError and SafedockerError."""
+    with engine.folder(volume) as own:
+        if own is None or not filling.may_fill(own):
+            return False
+        filling.clear(own)
+    return True
+
+
+def dress(engine: Volumes, volume: str, pieces: Iterable[Piece], meter: Meter) -> Written | None:
+    """Give a volume that holds what a stream tells, a fine one, the attributes that it tells; None
+    where that can't be done from here, and it has to be written. Raise OSError and
+    SafedockerError."""
+    with engine.folder(volume) as own:
+        if own is None or not filling.may_fill(own):
+            return None
+        filling.dress(own, pieces, meter)
+    return Written(True)
 
 
 class Sealed:

@@ -1,5 +1,5 @@
 """Fills a volume's own folder on this machine, by an open descriptor, from a volume's tar stream:
-with holes, whole times and all attributes, which the engine would not write.
+with holes, whole times and all attributes, which the engine would not write. And empties one.
 
 No name in the stream is trusted, nor what stands in the folder: every step goes from one open
 folder into the next, and follows no link.
@@ -8,12 +8,15 @@ folder into the next, and follows no link.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Mapping
 
 from safedocker.backup.digests import Digests, Known
-from safedocker.backup.folder import KINDS, OPEN_FOLDER, SECOND, Meter, shown
+from safedocker.backup.files import sync_disk
+from safedocker.backup.folder import KINDS, OPEN_FOLDER, SECOND, Meter, attributes_of, shown
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.tree import (
     ATTRIBUTE,
@@ -46,33 +49,76 @@ def may_fill(top: int) -> bool:
 
 def fill(top: int, stream: Iterable[bytes | memoryview], meter: Meter) -> Known:
     """Write a volume's tar stream into its folder, which is empty: holes, whole times and all
-    attributes too. What the file system does not take of attributes is left out. Return what is
-    in the files that were read again meanwhile.
+    attributes too. What the file system does not take of attributes is left out. When this returns
+    it is on the disk. Return what is in the files that were read again meanwhile.
 
     Raise OSError, BadArchive, and what the stream raises.
     """
+    _set_attributes(top, {})  # what is made in it would inherit its access control list
     with (
         contextlib.closing(Digests()) as digests,
         contextlib.closing(_Filler(top, digests)) as filler,
     ):
-        reader = TreeReader(sink=filler)
-        done = 0
-        for piece in stream:
-            reader.feed(piece)
-            done += len(piece)
-            meter(done)
-        reader.end()
-        filler.finish()
+        _feed(filler, stream, meter)
+        sync_disk(top)
         return digests.finish()
+
+
+def dress(top: int, stream: Iterable[bytes | memoryview], meter: Meter) -> None:
+    """Give a folder that holds what a volume's tar stream tells the owners, modes, times and
+    attributes that it tells, and no other attributes. Contents stay. Raise as `fill`."""
+    with contextlib.closing(_Dresser(top)) as dresser:
+        _feed(dresser, stream, meter)
+        sync_disk(top)
+
+
+def _feed(filler: _Filler, stream: Iterable[bytes | memoryview], meter: Meter) -> None:
+    reader = TreeReader(sink=filler)
+    done = 0
+    for piece in stream:
+        reader.feed(piece)
+        done += len(piece)
+        meter(done)
+    reader.end()
+    filler.finish()
+
+
+def clear(top: int) -> None:
+    """Remove all that is in a volume's folder. Raise OSError, also where another disk is mounted in
+    it: that is not the volume's."""
+    folders = [(top, b"", iter(os.listdir(top)))]
+    try:
+        while folders:
+            folder, own, names = folders[-1]
+            name = next(names, None)
+            if name is None:
+                folders.pop()
+                if folder != top:
+                    os.close(folder)
+                    os.rmdir(own, dir_fd=folders[-1][0])
+                continue
+            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISDIR(state.st_mode):
+                os.unlink(name, dir_fd=folder)
+                continue
+            inner = os.open(name, OPEN_FOLDER, dir_fd=folder)
+            folders.append((inner, os.fsencode(name), iter(())))
+            if os.fstat(inner).st_dev != os.fstat(top).st_dev:
+                raise OSError(errno.EXDEV, "another disk is mounted in it")
+            folders[-1] = (inner, os.fsencode(name), iter(os.listdir(inner)))
+    finally:
+        for folder, _own, _names in folders:
+            if folder != top:
+                os.close(folder)
 
 
 class _Filler:
     """Makes what a stream tells. Folders get their owner, mode and time at the end: what is made in
     one changes its time, and would inherit its access control list."""
 
-    def __init__(self, top: int, digests: Digests) -> None:
+    def __init__(self, top: int, digests: Digests | None = None) -> None:
         self._top = top
-        self._digests = digests
+        self._digests = digests  # None: nothing is read again
         self._open: list[
             tuple[bytes, int]
         ] = []  # folders from the top to the last one that was used
@@ -124,9 +170,7 @@ class _Filler:
             return
         entry, pax = self._now
         if self._file >= 0:
-            os.ftruncate(self._file, entry.size)
-            _finish(self._file, entry, pax)
-            self._digests.add(self._file)
+            self._end_file(entry, pax)
             os.close(self._file)
             self._file = -1
             return
@@ -142,6 +186,12 @@ class _Filler:
         _set_attributes(place, pax)
         times = (_nanoseconds(entry, pax),) * 2
         os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+
+    def _end_file(self, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
+        os.ftruncate(self._file, entry.size)
+        _finish(self._file, entry, pax)
+        if self._digests is not None:
+            self._digests.add(self._file)
 
     def finish(self) -> None:
         """All is there: give the folders what is theirs, the innermost first."""
@@ -180,6 +230,29 @@ class _Filler:
         return self._open[-1][1] if self._open else self._top, name
 
 
+class _Dresser(_Filler):
+    """Finds what a stream tells, and makes nothing."""
+
+    def begin(self, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
+        """Open it."""
+        self._now = entry, pax
+        if entry.kind == DIRECTORY:
+            self._late.append(self._now)
+        elif entry.kind == REGULAR:
+            folder, name = self._place(entry.path)
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self._file = os.open(name, flags, dir_fd=folder)
+
+    def data(self, piece: bytes | memoryview) -> None:
+        """It has them."""
+
+    def hole(self, size: int) -> None:
+        """It has it."""
+
+    def _end_file(self, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
+        _finish(self._file, entry, pax)
+
+
 def _finish(file: int, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
     """Owner first: a change of it takes capabilities and setuid away."""
     os.fchown(file, entry.uid, entry.gid)
@@ -189,12 +262,15 @@ def _finish(file: int, entry: Entry, pax: Mapping[bytes, bytes]) -> None:
 
 
 def _set_attributes(place: int | bytes, pax: Mapping[bytes, bytes]) -> None:
-    """What can't be set shows when it is compared."""
-    for key, value in pax.items():
-        if key.startswith(ATTRIBUTE):
-            name = key.removeprefix(ATTRIBUTE)
-            with contextlib.suppress(OSError):
-                os.setxattr(place, name, value, follow_symlinks=isinstance(place, int))
+    """Give it these attributes and no others. What can't be set shows when it is compared."""
+    follow = isinstance(place, int)
+    told = {key: value for key, value in pax.items() if key.startswith(ATTRIBUTE)}
+    for key in attributes_of(place).keys() - told.keys():
+        with contextlib.suppress(OSError):
+            os.removexattr(place, key.removeprefix(ATTRIBUTE), follow_symlinks=follow)
+    for key, value in told.items():
+        with contextlib.suppress(OSError):
+            os.setxattr(place, key.removeprefix(ATTRIBUTE), value, follow_symlinks=follow)
 
 
 def _nanoseconds(entry: Entry, pax: Mapping[bytes, bytes]) -> int:

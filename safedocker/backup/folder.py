@@ -231,7 +231,7 @@ def _found(
         capabilities = several[1]
     else:
         place: int | bytes = file if file >= 0 else b"/proc/self/fd/%d/%b" % (folder, name)
-        capabilities = attributes = _attributes(place)
+        capabilities = attributes = attributes_of(place)
         if kind == SYMLINK:
             link = os.readlink(name, dir_fd=folder)
         if kind != DIRECTORY and state.st_nlink > 1:
@@ -253,7 +253,8 @@ def _found(
     return _Found(path, state, file, entry, attributes)
 
 
-def _attributes(place: int | bytes) -> dict[bytes, bytes]:
+def attributes_of(place: int | bytes) -> dict[bytes, bytes]:
+    """The extended attributes that are kept, as an archive calls them. Raise OSError."""
     follow = isinstance(place, int)
     try:
         names = os.listxattr(place, follow_symlinks=follow)
