@@ -17,8 +17,12 @@ from safedocker.backup.stillness import users
 from safedocker.backup.store import FolderStore, Restore
 from safedocker.backup.take import Progress, Stage
 from safedocker.backup.ways import Engine
+from safedocker.backup.zst import ahead, unpack
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes, Container, Volume
+
+_FINE = "extended attributes, access control lists and whole times"
+_NO_TAR = "no GNU tar is at hand"
 
 
 class Step(enum.Enum):
@@ -28,6 +32,8 @@ class Step(enum.Enum):
     FILL = "filled"  # there, empty, and defined as it was
     RECREATE = "made anew"  # there and empty, but defined otherwise
     REPLACE = "replaced"  # its present contents are backed up first
+    REFILL = "emptied and filled again"  # as REPLACE, but a container has it: it stays
+    DRESS = "given its attributes again"  # as REPLACE, but the contents are the backup's
     NOTHING = "already there"  # contents and definition are the backup's
 
 
@@ -39,6 +45,13 @@ class Target:
     name: str
     present: Volume | None
     step: Step
+    found: Inventory | None = None  # what `present` holds
+    doubt: str = ""  # what of a volume that is already there was not compared
+
+    @property
+    def replaces(self) -> bool:
+        """Is something of what is there replaced, that has to be backed up before?"""
+        return self.step in {Step.REPLACE, Step.REFILL, Step.DRESS}
 
 
 class Journal:
@@ -91,12 +104,7 @@ def find_target(
     if present is None:
         return Target(part, name, None, Step.CREATE)
     mounting = users(name, containers)
-    running = [one.name for one in mounting if one.running]
-    if running:
-        raise SafedockerError(
-            f"the volume {name} is in use by {', '.join(running)}: nothing was changed",
-            f"stop it first: docker stop {' '.join(running)}",
-        )
+    _check_idle(name, mounting)
     same = _same_definition(part, present)
     if part.aside is not None:
         at = aside.stands(engine, name, part.aside)
@@ -104,18 +112,23 @@ def find_target(
             return Target(part, name, present, Step.NOTHING)
         if same and not at.volume:  # an undo was killed between its two steps
             return Target(part, name, present, Step.FILL)
-    found = None if present.elsewhere else contents.inspect(engine, name, lambda _done: None)
+    found, fine = _look(part, present, engine)
     if same and (found == part.inventory if found else part.inventory is None):
-        return Target(part, name, present, Step.NOTHING)
+        if fine is not None and fine != part.fine_sha256:
+            return Target(part, name, present, Step.DRESS, found)
+        doubt = "" if fine is not None else f"{_FINE} were not compared: {_NO_TAR}"
+        return Target(part, name, present, Step.NOTHING, found, doubt)
     empty = found is not None and found.entries == 1
     if empty and same:
-        return Target(part, name, present, Step.FILL)
+        return Target(part, name, present, Step.FILL, found)
     if not (empty or overwrite or journal.began(name)):
         raise SafedockerError(
             f"the volume {name} is there and {_holds(found, part)}: nothing was changed",
             f"put the backup beside it: safedocker undo {backup.id} --as NEW; or replace it, after "
             f"a backup of what it holds: safedocker undo {backup.id} --overwrite",
         )
+    if mounting and same and journal.began(name):
+        return Target(part, name, present, Step.REFILL, found)
     if mounting:
         names = [one.name for one in mounting]
         raise SafedockerError(
@@ -123,7 +136,31 @@ def find_target(
             f"{', '.join(names)}: nothing was changed",
             f"remove the container first, its volumes stay: docker rm {' '.join(names)}",
         )
-    return Target(part, name, present, Step.RECREATE if empty else Step.REPLACE)
+    return Target(part, name, present, Step.RECREATE if empty else Step.REPLACE, found)
+
+
+def _look(part: Part, present: Volume, engine: Engine) -> tuple[Inventory | None, str | None]:
+    """What is in a volume, None where that lies elsewhere; and what is beside the contents, as a
+    part's `fine_sha256`, None where that can't be told."""
+    if present.elsewhere:
+        return None, part.fine_sha256
+    if part.inventory is None or not part.fine_sha256:
+        return contents.inspect(engine, present.name, _unseen), part.fine_sha256
+    images = [use.image for use in part.used_by]
+    return contents.inspect_finely(engine, present.name, images, part.inventory, _unseen)
+
+
+def _unseen(_done: int) -> None:
+    """Show no progress."""
+
+
+def _check_idle(name: str, mounting: Iterable[Container]) -> None:
+    running = [one.name for one in mounting if one.running]
+    if running:
+        raise SafedockerError(
+            f"the volume {name} is in use by {', '.join(running)}: nothing was changed",
+            f"stop it first: docker stop {' '.join(running)}",
+        )
 
 
 def _same_definition(part: Part, volume: Volume) -> bool:
@@ -149,11 +186,16 @@ def restore(
     store: FolderStore,
     journal: Journal,
     progress: Progress,
+    saved: Backup | None,
 ) -> None:
-    """Do what was decided. A volume that was made here goes again when it can't be filled."""
+    """Do what was decided; `saved` holds what is replaced. A volume that was made here goes again
+    when it can't be filled."""
     if target.step is Step.NOTHING:
+        if target.doubt:
+            journal.notes.append(f"{target.name}: {target.doubt}")
         return
-    made = target.step is not Step.FILL
+    _check_as_seen(target, engine, saved)
+    made = target.step in {Step.CREATE, Step.RECREATE, Step.REPLACE}
     if made:
         if target.present:
             engine.remove_volume(target.name)
@@ -165,21 +207,49 @@ def restore(
             f"the engine did not make the volume {target.name} as it was defined",
             f"see how it stands now: docker volume inspect {target.name}",
         )
-    journal.write(target.name, done=False)
-    with contextlib.ExitStack() as failed:
+    copied = target.part.file is not None
+    # Asked for once: a container that holds the volume takes its time.
+    with (
+        contextlib.ExitStack() as failed,  # outermost: what is open can't be removed
+        engine.folder(target.name) if copied else contextlib.nullcontext(),
+    ):
         if made:
+            if copied and contents.inspect(engine, target.name, _unseen).entries > 1:
+                raise _changed(target.name)  # whoever made it, it was not us
             failed.callback(_remove, engine, target.name)
-        copied = target.part.file is not None
-        # Asked for once: a container that holds the volume takes its time.
-        with engine.folder(target.name) if copied else contextlib.nullcontext():
-            written = _write(target, backup, engine, store, progress)
-            failed.pop_all()
-            if not written.whole:
-                journal.notes.append(
-                    f"{target.name}: the engine wrote it, which fills the holes of sparse files"
-                )
-            journal.notes += _compare(target, written.known, backup, engine, progress)
+        journal.write(target.name, done=False)
+        written = _write(target, backup, engine, store, progress)
+        failed.pop_all()
+        if not written.whole:
+            journal.notes.append(
+                f"{target.name}: the engine wrote it, which fills the holes of sparse files"
+            )
+        journal.notes += _compare(target, written.known, backup, engine, progress)
     journal.write(target.name, done=True)
+
+
+def _check_as_seen(target: Target, engine: Engine, saved: Backup | None) -> None:
+    """Raise SafedockerError when somebody made, changed or uses the volume since it was looked at:
+    others of the same backup may have taken long."""
+    present = engine.volume(target.name)
+    if (present is None) != (target.present is None):
+        raise _changed(target.name)
+    if present is None:
+        return
+    _check_idle(target.name, users(target.name, engine.snapshot()[1]))
+    if target.part.aside is not None and target.step is Step.FILL:
+        return  # what stands where is seen to when it is moved
+    kept = {part.name: part.inventory for part in saved.parts} if saved else {}
+    held = kept.get(target.name) if target.replaces else target.found
+    if not present.elsewhere and contents.inspect(engine, target.name, _unseen) != held:
+        raise _changed(target.name)
+
+
+def _changed(name: str) -> SafedockerError:
+    return SafedockerError(
+        f"the volume {name} was made or changed by somebody else meanwhile: it was left as it is",
+        "see that nobody uses it, and type the command again",
+    )
 
 
 def _remove(engine: Engine, volume: str) -> None:
@@ -198,14 +268,21 @@ def _write(
     """Put the contents back."""
     part = target.part
     total = part.inventory.bytes if part.inventory else 0
+
+    def meter(done: int) -> None:
+        progress(Stage.WRITE, target.name, done, total)
+
+    def pieces() -> Iterable[bytes]:
+        return store.open(backup.id, part.file.name) if part.file else ()
+
     try:
-        return ways.by_name(part.way).put_back(
-            engine,
-            target.name,
-            part,
-            store.open(backup.id, part.file.name) if part.file else (),
-            lambda done: progress(Stage.WRITE, target.name, done, total),
-        )
+        if target.step is Step.DRESS:
+            dressed = contents.dress(engine, target.name, ahead(unpack(pieces())), meter)
+            if dressed is not None:
+                return dressed
+        if target.step is Step.REFILL:
+            contents.clear(engine, target.name)
+        return ways.by_name(part.way).put_back(engine, target.name, part, pieces(), meter)
     except OSError as fault:
         raise SafedockerError(
             f"writing the volume {target.name} failed ({fault.strerror or fault})",
@@ -233,7 +310,7 @@ def _compare(
 
     if fine:
         images = [use.image for use in target.part.used_by]
-        found, told = contents.inspect_finely(engine, target.name, images, meter, known)
+        found, told = contents.inspect_finely(engine, target.name, images, expected, meter, known)
     else:
         found, told = contents.inspect(engine, target.name, meter, known), ""
     if differs := difference(expected, found):
@@ -242,8 +319,7 @@ def _compare(
             f"{differs}",
             f"the backup is whole; type it again: safedocker undo {backup.id}",
         )
-    what = "extended attributes, access control lists and whole times"
     if told is None:
-        yield f"{target.name}: {what} were put back, but not compared: no GNU tar is at hand"
+        yield f"{target.name}: {_FINE} were put back, but not compared: {_NO_TAR}"
     elif told != fine:
-        yield f"{target.name}: contents compare equal, but not all {what} could be put back"
+        yield f"{target.name}: contents compare equal, but not all {_FINE} could be put back"

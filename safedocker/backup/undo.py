@@ -110,7 +110,7 @@ def undo(
             saved = _save(targets, engine, store, occasion, progress, now, reserve)
             for target in targets:
                 try:
-                    restore(target, backup, engine, store, journal, progress)
+                    restore(target, backup, engine, store, journal, progress, saved)
                 except SafedockerError as fault:
                     raise _with_saved(fault, saved) from fault
                 restored.append(RestoredPart(target.part, target.name, target.step))
@@ -187,9 +187,7 @@ def _save(
 ) -> Backup | None:
     """Back up what is about to be replaced."""
     replaced = tuple(
-        _as_loss(one.part, one.present)
-        for one in targets
-        if one.step is Step.REPLACE and one.present
+        _as_loss(one.part, one.present) for one in targets if one.replaces and one.present
     )
     if not replaced:
         return None

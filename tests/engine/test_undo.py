@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from tests.engine.test_take import (
     make_volume,
     store,
 )
+from tests.engine.test_tar_way import access, see_finely
 from tests.engines import PrivateEngine
 
 pytestmark = pytest.mark.engine
@@ -80,6 +82,13 @@ def story(fresh: PrivateEngine, client: Engine, store: FolderStore) -> Story:
     return Story(fresh, client, store)
 
 
+@pytest.fixture
+def story26(engine26: PrivateEngine, store: FolderStore) -> Iterator[Story]:
+    """For what hangs on no engine's version."""
+    with engine26.swept(), contextlib.closing(Engine(address(engine26))) as client:
+        yield Story(engine26, client, store)
+
+
 def test_all_volumes_come_back(story: Story) -> None:
     restored = story.undo()
     assert story.steps(restored) == {"data": Step.CREATE, "more": Step.CREATE}
@@ -118,6 +127,88 @@ def test_volume_of_another_definition_that_belongs_to_a_container_stays(story: S
     story.private.run("docker", "volume", "create", "--label", "of=other", "data")
     story.private.run("docker", "create", "--name", "idle", "-v", "data:/d", "busybox")
     assert "docker rm idle" in story.refused("belongs to the container idle").hint
+
+
+def test_attributes_that_are_gone_are_put_back_and_what_was_there_is_kept(story26: Story) -> None:
+    story = story26
+    story.undo(only=("data",))
+    place = mountpoint(story.private, "data")
+    fine = see_finely(place)
+    os.utime(place / "rows", ns=(0, int((place / "rows").stat().st_mtime) * 10**9))
+    os.setxattr(place / "noise", "user.note", b"since")
+    os.setxattr(place, "user.note", b"since")
+    story.private.run("docker", "create", "--name", "idle", "-v", "data:/d", "busybox")
+    for how in (Elsewhere, Engine):
+        with contextlib.closing(how(address(story.private))) as client:
+            restored = undo(
+                story.backup,
+                client,
+                story.store,
+                only=("data",),
+                progress=silent,
+                now=NOW,
+                reserve=0,
+            )
+        if how is Elsewhere:  # which can't see them, and says so
+            assert story.steps(restored) == {"data": Step.NOTHING}
+            assert "not compared" in restored.notes[0]
+            continue
+        assert story.steps(restored) == {"data": Step.DRESS}
+        assert restored.notes == ()
+        assert see_finely(place) == fine
+        assert story.back("data")
+        assert restored.saved
+        again = {"data": "since"}
+        undo(restored.saved, story.client, story.store, rename=again, progress=silent, now=NOW)
+        since = mountpoint(story.private, "since")
+        assert os.getxattr(since / "noise", "user.note") == b"since"
+        assert story.steps(story.undo(only=("data",))) == {"data": Step.NOTHING}
+
+
+def test_what_an_empty_volume_would_hand_down_is_not_in_what_it_is_filled_with(
+    story26: Story,
+) -> None:
+    story = story26
+    story.undo(only=("data",))
+    fine = see_finely(mountpoint(story.private, "data"))
+    story.private.run("docker", "volume", "rm", "data")
+    story.private.run("docker", "volume", "create", "--label", "of=data", "data")
+    place = mountpoint(story.private, "data")
+    os.setxattr(place, "system.posix_acl_default", access(other=0))
+    os.setxattr(place, "user.note", b"of the volume that was made since")
+    restored = story.undo(only=("data",))
+    assert (story.steps(restored), restored.notes) == ({"data": Step.FILL}, ())
+    assert see_finely(place) == fine
+    assert story.back("data")
+
+
+def test_what_somebody_makes_meanwhile_is_left_alone(story26: Story) -> None:
+    story = story26
+
+    def meanwhile(stage: Stage, volume: str, *_: object) -> None:
+        if (stage, volume) == (Stage.WRITE, "data") and "more" not in story.volumes():
+            make_volume(story.private, "more", "--label", "of=more")
+
+    with pytest.raises(SafedockerError, match="more was made or changed by somebody else"):
+        story.undo(progress=meanwhile)
+    assert story.back("data")
+    assert (mountpoint(story.private, "more") / "noise").stat().st_size == 3_000_000
+
+
+def test_what_is_written_into_a_volume_that_is_to_be_replaced_stays(story26: Story) -> None:
+    """It is in no backup, as it came after that was taken."""
+    story = story26
+    make_volume(story.private, "more", "--label", "of=more")
+    since = mountpoint(story.private, "more") / "since"
+
+    def meanwhile(stage: Stage, volume: str, *_: object) -> None:
+        if (stage, volume) == (Stage.WRITE, "data"):
+            since.write_text("since")
+
+    with pytest.raises(SafedockerError, match="more was made or changed") as caught:
+        story.undo(progress=meanwhile, overwrite=True)
+    assert since.read_text() == "since"
+    assert "what was there is in the backup" in caught.value.hint
 
 
 def test_volume_that_holds_data_stays(story: Story) -> None:
@@ -232,18 +323,23 @@ def test_interrupt_removes_what_was_half_written(story: Story) -> None:
 
 
 DIES = """
-import datetime, os, signal, sys
+import contextlib, datetime, os, signal, sys
 from pathlib import Path
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Stage
 from safedocker.backup.undo import undo
 from safedocker.edge.address import Address
 from safedocker.edge.engine import Engine
-socket, place, stage, volume, id_ = sys.argv[1:]
+socket, place, stage, volume, id_, how = sys.argv[1:]
 def dies(at, which, done, _total):
     if at is Stage[stage] and which == volume and done > 1 << 20:
         os.kill(os.getpid(), signal.SIGKILL)
-engine = Engine(Address(f"unix://{socket}", "a test", "default", None, False))
+class Elsewhere(Engine):
+    @contextlib.contextmanager
+    def folder(self, _name):
+        yield None
+kind = Elsewhere if how == "engine" else Engine
+engine = kind(Address(f"unix://{socket}", "a test", "default", None, False))
 store = FolderStore(Path(place))
 now = datetime.datetime.now(datetime.UTC)
 undo(store.get(id_), engine, store, progress=dies, now=now)
@@ -254,7 +350,7 @@ undo(store.get(id_), engine, store, progress=dies, now=now)
 @pytest.mark.parametrize("stage", [Stage.CHECK, Stage.WRITE, Stage.COMPARE], ids=lambda s: s.name)
 def test_killed_undo_can_be_run_again(story: Story, stage: Stage, volume: str) -> None:
     place, id_ = story.store.where, story.backup.id
-    died = from_here(DIES, story.private.socket, place, stage.name, volume, id_)
+    died = from_here(DIES, story.private.socket, place, stage.name, volume, id_, "folder")
     assert died.returncode == -signal.SIGKILL, died.stderr
     story.client.sweep()
     steps = story.steps(story.undo())
@@ -264,10 +360,39 @@ def test_killed_undo_can_be_run_again(story: Story, stage: Stage, volume: str) -
     assert story.back("more")
 
 
+@pytest.mark.parametrize("how", ["folder", "engine"])
+def test_killed_undo_of_a_volume_that_a_container_has_can_be_run_again(
+    story26: Story, how: str
+) -> None:
+    """Such a volume can't be made anew; what a person put into it since is kept all the same."""
+    story = story26
+    story.private.run("docker", "volume", "create", "--label", "of=data", "data")
+    story.private.run("docker", "create", "--name", "idle", "-v", "data:/d", "busybox")
+    place, id_ = story.store.where, story.backup.id
+    died = from_here(DIES, story.private.socket, place, "WRITE", "data", id_, how)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    half = mountpoint(story.private, "data")
+    mine = "rows" if how == "engine" else "mine"  # the engine replaces, and removes nothing else
+    if how == "folder":
+        (half / "mine/deep").mkdir(parents=True)
+    (half / mine / "since" if how == "folder" else half / mine).write_text("since")
+    kind = Elsewhere if how == "engine" else Engine
+    with contextlib.closing(kind(address(story.private))) as client:
+        client.sweep()
+        restored = undo(story.backup, client, story.store, progress=silent, now=NOW, reserve=0)
+        assert story.steps(restored) == {"data": Step.REFILL, "more": Step.CREATE}
+        assert story.back("data")
+        assert restored.saved
+        again = {"data": "since"}
+        undo(restored.saved, client, story.store, rename=again, progress=silent, now=NOW, reserve=0)
+    since = mountpoint(story.private, "since") / mine
+    assert (since / "since" if how == "folder" else since).read_text() == "since"
+
+
 def test_half_written_volume_is_not_simply_thrown_away(story: Story) -> None:
     """What a person put into it since is in a backup of its own."""
     place, id_ = story.store.where, story.backup.id
-    died = from_here(DIES, story.private.socket, place, "WRITE", "data", id_)
+    died = from_here(DIES, story.private.socket, place, "WRITE", "data", id_, "folder")
     assert died.returncode == -signal.SIGKILL, died.stderr
     story.client.sweep()
     (mountpoint(story.private, "data") / "mine").write_text("since")
