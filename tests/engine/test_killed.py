@@ -121,19 +121,25 @@ def check_removal(guarded: Guarded, every: int) -> list[str]:
     raise AssertionError("it never came to its end")
 
 
-def check_undo(guarded: Guarded, every: int) -> list[str]:
-    """Kill `safedocker undo` at its steps, and run it again; return all of them."""
+def check_undo(guarded: Guarded, every: int, *, idle: bool = False) -> list[str]:
+    """Kill `safedocker undo` at its steps, and run it again; return all of them. `idle`: a
+    container that does not run has the volume, so that it can't be made anew."""
     shell = guarded.shell
     for last in numbers(every):
         volume = guarded.begin()
         shell.run("docker rm -fv app", check=True, **guarded.environ)
         until(lambda: not shell.behind())
+        if idle:
+            shell.out(f"docker volume create --label com.docker.volume.anonymous= {volume}")
+            shell.out(f"docker create --name idle -v {volume}:/data busybox")
         code, steps, _said = guarded.dies(last, "undo", own=True)
         at = f"step {last}: {steps[-1:]}"
         if code:
             shell.run("safedocker undo", check=True)
         assert guarded.rows(volume) == HOLDS, at
         assert (shell.partial(), shell.helpers()) == ([], []), at
+        if idle:
+            shell.out("docker rm idle")
         shell.run(f"docker volume rm {volume}", real=True, check=True)
         if code == 0:
             return steps
@@ -238,6 +244,12 @@ def test_a_removal_killed_before_every_single_step(guarded: Guarded):
 @pytest.mark.parametrize("guarded", WAYS, indirect=True)
 def test_an_undo_killed_before_every_single_step(guarded: Guarded):
     assert len(check_undo(guarded, 1)) > 10
+
+
+@pytest.mark.played
+@pytest.mark.parametrize("guarded", WAYS, indirect=True)
+def test_an_undo_into_a_containers_volume_killed_before_every_single_step(guarded: Guarded):
+    assert len(check_undo(guarded, 1, idle=True)) > 10
 
 
 @pytest.mark.parametrize("guarded", WAYS, indirect=True)
