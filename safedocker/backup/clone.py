@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from safedocker.backup import contents, making, rest, stillness, ways
 from safedocker.backup.inventory import Inventory
@@ -33,6 +33,7 @@ class Copied:
     still: Still | None
     check: CrossCheck
     saved: Backup | None = None  # of a rename: what the old one was
+    notes: tuple[str, ...] = ()  # sentences: what did not come along
 
 
 def find(name: str, engine: Engine) -> Volume:
@@ -120,7 +121,7 @@ def rename(
                 )
         _check_unused(source, engine, f"; {name} is a copy of it")
         engine.remove_volume(source.name)
-    return Copied(source, target, copied.dropped, copied.held, copied.still, copied.check, saved)
+    return replace(copied, saved=saved)
 
 
 def _copy(
@@ -132,22 +133,26 @@ def _copy(
     progress: Progress,
 ) -> Copied:
     with rest.at_rest(source, how, engine, draft, progress) as still:
-        held = making.fill(
+        images = ways.images_of(engine, source.name)
+        filled = making.fill(
             target,
-            contents.read(engine, source.name, ways.images_of(engine, source.name)),
+            contents.read(engine, source.name, images),
             engine,
             draft,
             progress,
             total=None,
             new=True,
+            images=images,
         )
+        held = filled.held
         try:
             check = ways.cross_check(engine, {source.name: held})[source.name]
         except BaseException:
             with contextlib.suppress(SafedockerError):
                 engine.remove_volume(target.name)
             raise
-    return Copied(source, target, _dropped(source, target), held, still, check)
+    dropped = _dropped(source, target)
+    return Copied(source, target, dropped, held, still, check, notes=filled.notes)
 
 
 def _target(source: Volume, name: str, labels: Mapping[str, str]) -> Volume:

@@ -163,6 +163,17 @@ def write(
     return Written(not fine)
 
 
+def root_attributes(engine: Volumes, volume: str) -> dict[str, str]:
+    """The extended attributes of a volume's own folder, as PAX calls them; none where that can't be
+    known."""
+    with engine.folder(volume) as own:
+        found = {} if own is None else folder.attributes_of(own)
+    return {
+        key.decode("utf-8", "surrogateescape"): value.decode("utf-8", "surrogateescape")
+        for key, value in found.items()
+    }
+
+
 def clear(engine: Volumes, volume: str) -> bool:
     """Remove what is in a volume, which stays; False where that can't be done from here: what is
     written then replaces what has the same name. Raise OSError and SafedockerError."""

@@ -40,6 +40,7 @@ class Exported:
     still: Still
     check: CrossCheck
     read_back: bool
+    not_kept: tuple[str, ...]  # what there was no way to read
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Imported:
     strip: int
     new: bool
     saved: Backup | None
+    notes: tuple[str, ...]  # sentences: what did not come along
 
 
 def export(
@@ -96,7 +98,8 @@ def export(
                 f"{written} does not hold what {volume.name} holds: {differs}",
                 "remove the file, and type the command again",
             )
-    return Exported(volume, held, still, check, written is not None)
+    lacks = () if source.fine else source.not_kept
+    return Exported(volume, held, still, check, written is not None, lacks)
 
 
 def write_file(path: Path, pieces: Iterable[bytes]) -> None:
@@ -213,8 +216,9 @@ def bring_in(
             saved = _replace(present, held, overwrite, engine, store, occasion, progress, claim)
             new = True
         owner = (held.root_uid, held.root_gid, held.root_mode) if held else _ROOT
+        own = {} if present is None or new else contents.root_attributes(engine, name)
         target = present or Volume(name, "local", {}, {}, created_at="")
-        stream = plain.as_volume(plain.unpack(opened()), outline, owner)
+        stream = plain.as_volume(plain.unpack(opened()), outline, owner, own)
         try:
             filled = making.fill(
                 target,
@@ -229,7 +233,13 @@ def bring_in(
             if saved is not None:
                 fault.hint = f"what {name} held is in the backup {saved.id}\n{fault.hint}".strip()
             raise
-    return Imported(name, filled, outline.strip, present is None, saved)
+    notes = filled.notes
+    if outline.lists:
+        notes += (
+            f"not taken over: access control lists (of {outline.lists} entries), which tar --acls "
+            "writes by people's names; with --xattrs --xattrs-include='*' they come along",
+        )
+    return Imported(name, filled.held, outline.strip, present is None, saved, notes)
 
 
 def _measure(opened: plain.Reader, name: str, progress: Progress) -> Inventory:

@@ -5,16 +5,28 @@ what fills a volume on an ordinary day. What a backup puts back is refill.py's.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from safedocker.backup import contents
-from safedocker.backup.contents import Source
+from safedocker.backup.contents import Source, Written
 from safedocker.backup.inventory import Inventory, TreeReader, difference
 from safedocker.backup.store import Draft
 from safedocker.backup.take import Progress, Stage
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Volume
+
+_FINE = "extended attributes, access control lists and whole times"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a volume holds now. `notes` are sentences for the person: what did not come along."""
+
+    held: Inventory
+    notes: tuple[str, ...]
 
 
 def create(target: Volume, engine: Engine) -> None:
@@ -48,11 +60,13 @@ def fill(
     *,
     total: int | None,
     new: bool,
-) -> Inventory:
+    images: Sequence[str] = (),
+) -> Filled:
     """Fill a volume that is empty, or, when it is `new`, is to be made; return what it holds.
 
-    `total` is the bytes expected. It is read again and compared. Where anything fails a new one is
-    removed again. Raise SafedockerError.
+    `total` is the bytes expected. It is read again and compared, what is beside the contents too
+    where that can be told: one of the `images` may be needed for it. Where anything fails a new one
+    is removed again. Raise SafedockerError.
     """
     draft.note_making(engine.identity.name, target.name)
     if new:
@@ -66,15 +80,18 @@ def fill(
             _check_empty(target, engine)
         # Asked for once: a container that holds the volume takes its time.
         with engine.folder(target.name), stream as source:
-            reader = TreeReader(fine=source.fine)
+            reader = TreeReader(fine=True)
             pieces = contents.read_by(reader, source.pieces, lambda done: report(Stage.COPY, done))
-            known = contents.write(
-                engine, target.name, pieces, lambda _done: None, fine=source.fine
-            ).known
+            made = contents.write(engine, target.name, pieces, lambda _done: None, fine=source.fine)
             written = reader.finish()
             contents.check_reach(source, reader)
-            found = contents.inspect(
-                engine, target.name, lambda done: report(Stage.COMPARE, done), known
+            found, fine = contents.inspect_finely(
+                engine,
+                target.name,
+                images,
+                written,
+                lambda done: report(Stage.COMPARE, done),
+                made.known,
             )
         if differs := difference(written, found):
             raise SafedockerError(
@@ -92,7 +109,19 @@ def fill(
             ) from fault
         raise
     draft.note_making(engine.identity.name, "")
-    return written
+    return Filled(written, tuple(_notes(source, made, fine, reader.fine())))
+
+
+def _notes(source: Source, made: Written, fine: str | None, told: str) -> Iterator[str]:
+    """What the volume has not, of all that there was: `fine` what it has, `told` what it was to."""
+    if not source.fine and source.not_kept:
+        yield f"not copied, as it can't be read here: {', '.join(source.not_kept)}"
+    if source.fine and not made.whole:
+        yield "the engine wrote it, which fills the holes of sparse files"
+    if fine is None and source.fine:
+        yield f"{_FINE} were written, but not compared: no GNU tar is at hand"
+    elif fine is not None and fine != told:
+        yield f"contents compare equal, but not all {_FINE} could be written"
 
 
 class _HoldsData(SafedockerError):  # noqa: N818 - named for what it is, as errors.py does

@@ -10,8 +10,9 @@ import itertools
 import math
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import zstandard
@@ -26,12 +27,14 @@ _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"\x04\x22\
 _GZIP_LEVEL = 1  # whoever runs with the volume rests meanwhile, and 6 takes three times as long
 _TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}  # any bytes, and back again
 _XATTRS = ("SCHILY.xattr.", "LIBARCHIVE.xattr.")
-_DEFAULT = "SCHILY.xattr.system.posix_acl_default"
+_IN_WORDS, _AS_KERNEL = "SCHILY.acl.", "SCHILY.xattr.system.posix_acl_"
+_DEFAULT = f"{_AS_KERNEL}default"
 _LIKE_A_FILE = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE}
 _KNOWN = _LIKE_A_FILE | {
     *(tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE),
     *(tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE),
 }
+_NONE: Mapping[str, str] = MappingProxyType({})
 TOP = "volume"  # what the engine's streams call the volume itself
 
 
@@ -66,7 +69,10 @@ class Outline:
     kinds: dict[str, bytes] = field(default_factory=dict)
     strip: int = 0  # leading folders of the names that are not part of the path
     root: tarfile.TarInfo | None = None  # the entry of the volume's own folder
+    # Folders whose entry comes behind something that is in them, by path.
+    late: dict[str, tarfile.TarInfo] = field(default_factory=dict)
     newest: int = 0  # the latest modification time, in seconds
+    lists: int = 0  # entries with an access control list in words, which is not taken over
 
 
 # packing
@@ -238,9 +244,12 @@ def outline(stream: Iterator[bytes], strip: int | None) -> Outline:
         if link is not None and found.kinds.get(link, tarfile.DIRTYPE) == tarfile.DIRTYPE:
             raise BadArchive(f"{path} is a second name of {link}, which no file before it has")
         found.kinds[path] = kind
+        found.lists += _has_list_in_words(info)
         found.newest = max(found.newest, seconds(info))
         if kind == tarfile.DIRTYPE:
             entries[path] = info
+            if path in folders:
+                found.late[path] = info
     if not found.kinds:
         raise BadArchive("it holds nothing")
     top = _common({path: kind for path, kind in found.kinds.items() if path not in folders})
@@ -253,6 +262,14 @@ def outline(stream: Iterator[bytes], strip: int | None) -> Outline:
         raise BadArchive(f"not all of it lies {found.strip} folders deep")
     found.root = entries.get("/".join(top[: found.strip]))
     return found
+
+
+def _has_list_in_words(info: tarfile.TarInfo) -> bool:
+    """Has it an access control list that it does not tell as the kernel takes it too?"""
+    words = (key for key in info.pax_headers if key.startswith(_IN_WORDS))
+    return any(
+        f"{_AS_KERNEL}{key.removeprefix(_IN_WORDS)}" not in info.pax_headers for key in words
+    )
 
 
 def seconds(info: tarfile.TarInfo) -> int:
@@ -299,29 +316,36 @@ def _common(kinds: dict[str, bytes]) -> list[str]:
 
 
 def as_volume(
-    stream: Iterator[bytes], plan: Outline, owner: tuple[int, int, int]
+    stream: Iterator[bytes],
+    plan: Outline,
+    owner: tuple[int, int, int],
+    attributes: Mapping[str, str] = _NONE,
 ) -> Iterator[bytes]:
     """An archive as the engine takes a volume. `owner` is uid, gid and mode of the root where the
-    archive has no entry for it. Folders that it has no entry for are root's, mode 0755."""
+    archive has no entry for it, `attributes` its extended ones, as PAX calls them. Folders that it
+    has no entry for are root's, mode 0755; each comes before what is in it."""
 
     def entries() -> Iterator[bytes]:
         root = plan.root or _folder(plan.newest, owner)
-        yield _header(root, TOP)
+        yield _header(root, TOP, told=_told(root) if plan.root else attributes)
         made: set[str] = set()
         for info, contents in _members(stream):
             path = _tidy(info.name)
             parts = path.split("/")[plan.strip :] if path else []
-            if not parts:
+            if not parts or path in made:
                 continue
             for folder in reversed(list(_above(path))):
                 below = folder.split("/")[plan.strip :]
-                if below and folder not in plan.kinds and folder not in made:
+                if not below or folder in made:
+                    continue
+                if folder in plan.late or folder not in plan.kinds:
                     made.add(folder)
-                    yield _header(_folder(seconds(info), (0, 0, 0o755)), _under(TOP, below))
+                    own = plan.late.get(folder) or _folder(seconds(info), (0, 0, 0o755))
+                    yield _header(own, _under(TOP, below), told=_told(own))
             link = _tidy(info.linkname).split("/")[plan.strip :] if info.islnk() else []
-            yield from _entry(
-                info, contents, _under(TOP, parts), _under(TOP, link) if link else info.linkname
-            )
+            linked = _under(TOP, link) if link else info.linkname
+            yield _header(info, _under(TOP, parts), linked, _told(info))
+            yield from _body(info, contents)
         yield bytes(2 * _BLOCK)
 
     return _gathered(entries())
@@ -394,13 +418,6 @@ def _folder(mtime: int, owner: tuple[int, int, int]) -> tarfile.TarInfo:
     return made
 
 
-def _entry(
-    info: tarfile.TarInfo, contents: Iterator[bytes], name: str, link: str
-) -> Iterator[bytes]:
-    yield _header(info, name, link)
-    yield from _body(info, contents)
-
-
 def _body(info: tarfile.TarInfo, contents: Iterator[bytes]) -> Iterator[bytes]:
     yield from contents
     if info.isreg():
@@ -408,7 +425,7 @@ def _body(info: tarfile.TarInfo, contents: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _header(
-    info: tarfile.TarInfo, name: str, link: str = "", told: dict[str, str] | None = None
+    info: tarfile.TarInfo, name: str, link: str = "", told: Mapping[str, str] = _NONE
 ) -> bytes:
     """GNU's way of writing: busybox reads no others' long names, and takes names that are not ASCII
     for what they are. Extended attributes stand before it in PAX's way: tars without skip them."""
@@ -419,12 +436,10 @@ def _header(
     plain.mtime, plain.linkname = seconds(info), link
     if plain.ischr() or plain.isblk():
         plain.devmajor, plain.devminor = info.devmajor, info.devminor
-    if told is None:
-        told = {k: v for k, v in info.pax_headers.items() if k.startswith(_XATTRS)}
     return _extension(told) + _bytes(plain)
 
 
-def _extension(headers: dict[str, str]) -> bytes:
+def _extension(headers: Mapping[str, str]) -> bytes:
     if not headers:
         return b""
     body = b""

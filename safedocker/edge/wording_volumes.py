@@ -64,6 +64,7 @@ def cloned(copied: Copied) -> Iterator[str]:
     yield f"cloned {source} as {target}: {held}"
     if copied.still:
         yield f"  {copied.still.consistency.sentence} ({copied.still.reached})"
+    yield from (f"  {note}" for note in copied.notes)
     if copied.dropped:
         yield (
             f"  without the labels that say whose it is ({', '.join(copied.dropped)}): no project "
@@ -76,6 +77,7 @@ def renamed(copied: Copied) -> Iterator[str]:
     source, target = copied.source, copied.target.name
     held = f"{_held(copied.held)}, compared equal" if copied.held else "its definition"
     yield f"renamed {short(source.name)} to {target}: {held}; {short(source.name)} is removed"
+    yield from (f"  {note}" for note in copied.notes)
     if copied.dropped:
         yield f"  without the labels {', '.join(copied.dropped)}"
     if source.project:
@@ -97,6 +99,8 @@ def exported(done: Exported, to: str) -> Iterator[str]:
     checked = "read back and compared" if done.read_back else "not read back"
     yield f"exported {short(done.volume.name)} to {to}: {_held(done.held)}, {checked}"
     yield f"  {done.still.consistency.sentence} ({done.still.reached}); {done.check.sentence}"
+    if done.not_kept:
+        yield f"  not in it, as it can't be read here: {', '.join(done.not_kept)}"
     if done.read_back:
         yield f"to have it in a volume: {own_command()} import {shlex.quote(to)} NEW"
 
@@ -105,6 +109,7 @@ def imported(done: Imported, source: str) -> Iterator[str]:
     """What is in the volume now."""
     made = ", which was made" if done.new else ""
     yield f"imported {source} into {done.volume}{made}: {_held(done.held)}, compared equal"
+    yield from (f"  {note}" for note in done.notes)
     held = done.held
     yield f"  its folder: owner {held.root_uid}:{held.root_gid}, mode {held.root_mode:04o}"
     if done.strip:

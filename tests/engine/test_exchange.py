@@ -18,6 +18,7 @@ import pytest
 
 from tests.engine.conftest import ROOT, Shell
 from tests.engine.test_round_trip import Seen, fill, see
+from tests.engine.test_tar_way import access, see_finely
 from tests.engines import PrivateEngine
 
 TAKE = (
@@ -175,9 +176,35 @@ def test_attributes_of_gnu_tar_come_in_too(shell26: Shell, tmp_path: Path) -> No
     assert os.getxattr(shell26.place("new") / "file", "user.note") == b"kept"
 
 
+def test_a_folder_behind_what_is_in_it_comes_in_with_its_mode_and_whole_time(
+    shell26: Shell,
+) -> None:
+    made = shell26.home / "made"
+    (made / "closed/deep").mkdir(parents=True)
+    (made / "closed/deep/file").write_text("x")
+    os.setxattr(made / "closed", "system.posix_acl_default", access(other=0))
+    (made / "closed").chmod(0o500)
+    for name in ("closed", "closed/deep/file"):
+        os.utime(made / name, ns=(0, 1_700_000_000_123_456_789))
+    names = ("closed/deep/file", "closed/deep", "closed", ".")
+    whole = ("tar", "-c", "--format=pax", "--no-recursion", "-f")
+    lists = ("--xattrs", "--xattrs-include=*")
+    subprocess.run([*whole, "../words.tar", "--acls", *names], cwd=made, check=True)
+    subprocess.run([*whole, "../x.tar", *lists, *names], cwd=made, check=True)
+    told = shell26.run("safedocker import words.tar words", check=True).stdout
+    assert "not taken over: access control lists (of 1 entries)" in told
+    told = shell26.run("safedocker import x.tar new", check=True).stdout
+    assert "not " not in told
+    place = shell26.place("new")
+    assert see_finely(place) == see_finely(made)
+    assert (place / "closed").stat().st_mode & 0o7777 == 0o500
+    assert (place / "closed/deep/file").read_text() == "x"
+
+
 def test_an_empty_volume_is_filled_and_keeps_what_the_archive_does_not_say(shell26: Shell) -> None:
     shell26.out("docker volume create --label a=b new")
     os.chown(shell26.place("new"), 33, 33)
+    os.setxattr(shell26.place("new"), "system.posix_acl_default", access(other=0))
     (shell26.home / "one").mkdir()
     (shell26.home / "one/a").write_text("a")
     (shell26.home / "two").write_text("b")
@@ -186,6 +213,8 @@ def test_an_empty_volume_is_filled_and_keeps_what_the_archive_does_not_say(shell
     place = shell26.place("new")
     assert ((place / "one/a").read_text(), (place / "two").read_text()) == ("a", "b")
     assert (place.stat().st_uid, place.stat().st_gid) == (33, 33)
+    assert os.getxattr(place, "system.posix_acl_default") == access(other=0)
+    assert (place / "two").stat().st_mode & 0o7777 == (shell26.home / "two").stat().st_mode & 0o7777
     assert shell26.definition("new")["Labels"] == {"a": "b"}
 
 

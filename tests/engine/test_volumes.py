@@ -23,6 +23,7 @@ from safedocker.backup.rest import Rest
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import silent
 from safedocker.edge.engine import Engine
+from safedocker.edge.wording_volumes import cloned
 from safedocker.errors import NoBackup, SafedockerError
 from tests.engine.conftest import HELPER, ROOT, Shell
 from tests.engine.test_round_trip import fill, see
@@ -273,6 +274,25 @@ def test_driver_options_are_kept_unless_they_name_the_data(shell26: Shell, tmp_p
     assert refused.returncode == 1
     assert str(tmp_path) in refused.stderr
     assert "again" not in shell26.volumes()
+
+
+@pytest.mark.parametrize("kind", [Engine, Elsewhere])
+def test_a_copy_that_lacks_what_can_not_be_read_says_so(shell26: Shell, kind: type[Engine]) -> None:
+    place = make(shell26, "data")
+    os.setxattr(place / "rows", "user.note", b"kept")
+    store = FolderStore(shell26.store)
+    claim = Claim(NOW, ("safedocker", "clone"), "a test")
+    with contextlib.closing(kind(address(shell26.engine))) as engine:
+        source = engine.volume("data")
+        assert source
+        copied = clone(source, "copy", Rest.STOP, engine, store, claim, silent)
+    if kind is Engine:
+        assert copied.notes == ()
+        assert os.getxattr(shell26.place("copy") / "rows", "user.note") == b"kept"
+    else:
+        (note,) = copied.notes
+        assert note.startswith("not copied, as it can't be read here: extended attributes")
+        assert f"  {note}" in list(cloned(copied))
 
 
 class Fails(Elsewhere):

@@ -120,6 +120,21 @@ def test_what_has_no_entry_is_made_up_once() -> None:
     assert (held.root_uid, held.root_gid, held.root_mode) == (7, 8, 0o711)
 
 
+@pytest.mark.parametrize("strip", [0, 1])
+def test_a_folder_may_come_behind_what_is_in_it(strip: int) -> None:
+    """As archives do that were packed from a list of names: it is made before that, and once."""
+    outer, inner = folder("./a", mode=0o500, mtime=7), folder("./a/b", mtime=9)
+    file = member("./a/b/x")
+    behind, before = archive(file, inner, outer), archive(outer, inner, file)
+    outline = plain.outline(plain.unpack(pieces(behind)), strip)
+    stream = b"".join(plain.as_volume(plain.unpack(pieces(behind)), outline, NOBODY))
+    with tarfile.open(fileobj=io.BytesIO(stream)) as tar:
+        paths = [one.name for one in tar]
+    below = "b b/x" if strip else "a a/b a/b/x"
+    assert paths == ["volume", *(f"volume/{one}" for one in below.split())]
+    assert inventory.read([stream]) == bring_in(before, strip)[0]
+
+
 def test_sparse_files_of_gnu_tar_come_in_full(tmp_path: Path) -> None:
     with (tmp_path / "sparse").open("wb") as file:
         file.truncate(3 << 20)
