@@ -40,6 +40,7 @@ class Fed:
     compared: str
     saved: Backup | None
     upgrade: str  # a program to be run in a server of a later version; "" for none
+    notes: tuple[str, ...]  # sentences for the person
 
 
 def feed(
@@ -101,7 +102,8 @@ def feed(
             fault.hint = f"{fault.hint}{kept}".removeprefix("; ")
             raise
     later = _major(server.version) != _major(made.version)
-    return Fed(made, container.name, compared, saved, row.upgrade if later else "")
+    upgrade = row.upgrade if later else ""
+    return Fed(made, container.name, compared, saved, upgrade, tuple(journal.notes))
 
 
 def _choose(backup: Backup, only: Sequence[str]) -> Dump:

@@ -225,6 +225,10 @@ def restore(
                 f"{target.name}: the engine wrote it, which fills the holes of sparse files"
             )
         journal.notes += _compare(target, written.known, backup, engine, progress)
+        lacks = ", ".join(target.part.not_kept)
+        if copied and lacks and not target.part.fine_sha256:
+            note = f"{target.name}: not in the backup, as it could not be read: {lacks}"
+            journal.notes.append(note)
     journal.write(target.name, done=True)
 
 

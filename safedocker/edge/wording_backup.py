@@ -185,6 +185,7 @@ def fed(backup: Backup, done: Fed) -> Iterator[str]:
         yield f"the server is a later version: docker exec {done.container} {done.upgrade}"
     if done.saved:
         yield f"what was replaced is dumped in the backup {done.saved.id}"
+    yield from done.notes
 
 
 def _record_facts(part: Part) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ import json
 import re
 import shlex
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -428,6 +429,15 @@ def test_a_feed_that_broke_off_is_typed_again_as_it_was(shell26: Shell) -> None:
     assert shell26.backups()[1] in told
     assert (log / "fed").read_bytes().endswith(b"of the shop \xff\xff\xff\xff")
     assert "already: nothing was changed" in shell26.run(line).stderr
+    start_recording(shell26, "late", "-v /data/db -e FRESH=1")
+    store = shell26.store
+    subprocess.run(["mount", "--bind", store, store], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", store], check=True)
+        told = shell26.run(line.replace("fresh", "late"), check=True).stdout
+    finally:
+        subprocess.run(["umount", store], check=True)
+    assert "can't be written" in told, "a feed that is killed could not be typed again as it was"
 
 
 def test_without_a_client_program_the_copy_is_taken_cold_and_that_is_told(either):

@@ -165,6 +165,17 @@ def test_attributes_that_are_gone_are_put_back_and_what_was_there_is_kept(story2
         assert story.steps(story.undo(only=("data",))) == {"data": Step.NOTHING}
 
 
+def test_what_the_backup_could_not_hold_is_told_again(story26: Story) -> None:
+    story = story26
+    make_volume(story.private, "far")
+    with contextlib.closing(Elsewhere(address(story.private))) as client:
+        backup = keep_all(client, story.store, "far", reserve=0)
+    assert backup.parts[0].way == "archive"
+    story.private.run("docker", "volume", "rm", "far")
+    (note,) = undo(backup, story.client, story.store, progress=silent, now=NOW).notes
+    assert note.startswith("far: not in the backup, as it could not be read: extended attributes")
+
+
 def test_what_an_empty_volume_would_hand_down_is_not_in_what_it_is_filled_with(
     story26: Story,
 ) -> None:
