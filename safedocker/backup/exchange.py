@@ -14,7 +14,7 @@ from pathlib import Path
 
 from safedocker.backup import contents, making, plain, rest, stillness, ways
 from safedocker.backup.contents import Source
-from safedocker.backup.files import PART, PIECE, sync_file, sync_folder
+from safedocker.backup.files import PART, PIECE, place_new, sync_file, sync_folder
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
 from safedocker.backup.manifest import Backup, CrossCheck
 from safedocker.backup.plain import Packing
@@ -123,7 +123,7 @@ def write_file(path: Path, pieces: Iterable[bytes]) -> None:
             file.flush()
             sync_file(target)
             if named:
-                beside.rename(path)
+                place_new(beside, path)
             else:
                 # That a folder is given, whichever, has the link of /proc followed.
                 os.link(f"/proc/self/fd/{target}", path, src_dir_fd=target)

@@ -17,6 +17,7 @@ from safedocker.backup import readback
 
 PIECE = 1 << 20  # bytes read at a time
 PART = ".part"  # the end of a name that is still being written
+_HERE, _NO_REPLACE = -100, 1  # AT_FDCWD, RENAME_NOREPLACE
 GOING = ".going-"  # the beginning of a folder's that is being removed
 
 
@@ -106,6 +107,33 @@ def sync_file(file: int) -> None:
             fcntl.fcntl(file, fcntl.F_FULLFSYNC)
             return
     os.fsync(file)
+
+
+def place_new(beside: Path, path: Path) -> None:
+    """Give a file that was written beside its place its name, which nothing may have meanwhile.
+
+    Raise FileExistsError when something has; OSError also where the file system can't promise that.
+    """
+    try:
+        os.link(beside, path, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # no second names here
+        _rename_new(beside, path)
+    else:
+        beside.unlink()
+
+
+def _rename_new(old: Path, new: Path) -> None:
+    """Source: Linux rename(2), RENAME_NOREPLACE."""
+    import ctypes  # as in sync_disk
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        raise OSError(errno.ENOTSUP, "no file can be given a name there that may be taken")
+    if libc.renameat2(_HERE, os.fsencode(old), _HERE, os.fsencode(new), _NO_REPLACE):
+        fault = ctypes.get_errno()
+        raise OSError(fault, os.strerror(fault), os.fspath(new))
 
 
 def sync_disk(file: int) -> None:
