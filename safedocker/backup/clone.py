@@ -1,5 +1,6 @@
-"""Copies a volume on its engine, and renames one: Docker can do neither. A rename removes the old
-volume only when the new one compares equal, and after a backup of it.
+"""Copies a volume on its engine, and renames one: Docker can do neither. A rename moves what is in
+the volume on the engine's own disk; where that can't be, it copies, and removes the old volume only
+when the new one compares equal, and after a backup of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from safedocker.backup.rest import Rest, Still
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.take import Calm, Occasion, Progress, keep
 from safedocker.backup.ways import Engine
-from safedocker.errors import SafedockerError
+from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import ANONYMOUS, COMPOSE_HASH, Container, Volume
 from safedocker.loss.plan import Kind, Loss
 
@@ -24,7 +25,8 @@ _COMPOSE = "com.docker.compose."
 
 @dataclass(frozen=True)
 class Copied:
-    """A volume that was copied under another name. `held` is None for a definition alone."""
+    """A volume that was copied under another name. `held` is None for a definition alone, and for
+    what was `moved`."""
 
     source: Volume
     target: Volume
@@ -34,6 +36,7 @@ class Copied:
     check: CrossCheck
     saved: Backup | None = None  # of a rename: what the old one was
     notes: tuple[str, ...] = ()  # sentences: what did not come along
+    moved: bool = False  # by one rename on the engine's disk: there is no copy
 
 
 def find(name: str, engine: Engine) -> Volume:
@@ -86,17 +89,25 @@ def rename(
     claim: Claim,
     progress: Progress,
 ) -> Copied:
-    """Give a volume another name: a copy with all its labels, compared; then the old one goes.
+    """Give a volume another name, with all its labels: what is in it is moved there on the engine's
+    disk, and the old one goes. Killed at any moment one of the two holds all of it, and the same
+    rename again goes on from there. To have the old name back, rename it back.
 
-    It is backed up first, so that undo can bring it back. Killed at any moment there is the old
-    one, or both. Raise SafedockerError before anything is done when a container has it.
+    Where nothing can be moved it is copied and compared, and the old one goes after a backup of it,
+    so that undo can bring it back; killed at any moment there is the old one, or both.
+
+    Raise SafedockerError before anything is done when a container has it.
     """
-    _check_free(name, engine)
-    _check_unused(source, engine)
     # Compose compares its hash with the definition under the new name, which is another, and would
     # offer to make the volume anew. Source: compose pkg/compose/create.go, ensureVolume.
     labels = {k: v for k, v in source.labels.items() if k not in {COMPOSE_HASH, ANONYMOUS}}
     target = _target(source, name, labels)
+    _check_unused(source, engine)
+    with rest.journal(store, claim):
+        moved = _move(source, target, engine)
+    if moved is not None:
+        return moved
+    _check_free(name, engine)
     loss = Loss(
         Kind.NAMED_VOLUME, source.name, source, f"renamed to {name}", project=source.project
     )
@@ -122,6 +133,72 @@ def rename(
         _check_unused(source, engine, f"; {name} is a copy of it")
         engine.remove_volume(source.name)
     return replace(copied, saved=saved)
+
+
+def _move(source: Volume, target: Volume, engine: Engine) -> Copied | None:
+    """Move what is in a volume into another, which is made, and remove the first; None where that
+    can't be done on this engine, and nothing was.
+
+    A volume that is defined as the other is to be, and holds nothing, may be there: an earlier run
+    that was killed made it. Where the first has lost what it held, it was killed later.
+    """
+    root, name = source.data_directory, target.name
+    if root is None:
+        return None
+    present = engine.volume(name)
+    try:
+        inode, there = engine.mover.inodes(root, (source.name, name))
+    except NoBackup:  # no image can do it
+        return None
+    if present is not None:
+        if not making.same_definition(present, target):
+            raise _taken(name)
+        _check_unused(present, engine)
+    copied = Copied(
+        source, target, _dropped(source, target), None, None, CrossCheck.NONE, moved=True
+    )
+    if not inode and there and not _stands_aside(source.name, root, engine):
+        engine.remove_volume(source.name)
+        return copied
+    if not inode:
+        raise SafedockerError(
+            f"the volume {source.name} is without its folder on the engine: nothing was changed",
+            "see what stands aside there: safedocker aside",
+        )
+    try:
+        if present is None:
+            making.create(target, engine)
+        elif there and contents.inspect(engine, name, lambda _done: None).entries > 1:
+            raise _taken(name)
+        engine.mover.into(root, source.name, inode, name)
+        if engine.mover.inodes(root, (source.name, name)) != [0, inode]:
+            raise SafedockerError(
+                f"the volume {name} does not hold what was in {source.name}",
+                f"look for it on the engine's host: {root}/volumes",
+            )
+        _check_unused(source, engine)
+        engine.remove_volume(source.name)
+    except BaseException:
+        with contextlib.suppress(SafedockerError):
+            _move_back(root, source.name, inode, name, engine, made=present is None)
+        raise
+    return copied
+
+
+def _stands_aside(name: str, root: str, engine: Engine) -> bool:
+    """Is it another command of ours that took out what was in the volume?"""
+    return any(one.inode and one.volume == name for one in engine.mover.listed(root))
+
+
+def _move_back(
+    root: str, source: str, inode: int, name: str, engine: Engine, *, made: bool
+) -> None:
+    """The rename is not to be: what was in the volume is in it again, and the other is gone if it
+    was `made` for this and holds nothing of it."""
+    if engine.mover.inodes(root, (source, name)) == [0, inode]:
+        engine.mover.into(root, name, inode, source)
+    if made and engine.mover.inodes(root, (source,)) == [inode]:
+        engine.remove_volume(name)
 
 
 def _copy(
@@ -174,9 +251,13 @@ def _place(volume: Volume) -> str:
 
 def _check_free(name: str, engine: Engine) -> None:
     if engine.volume(name) is not None:
-        raise SafedockerError(
-            f"there is a volume {name} already: nothing was changed", "give another name"
-        )
+        raise _taken(name)
+
+
+def _taken(name: str) -> SafedockerError:
+    return SafedockerError(
+        f"there is a volume {name} already: nothing was changed", "give another name"
+    )
 
 
 def _check_unused(volume: Volume, engine: Engine, then: str = "") -> None:

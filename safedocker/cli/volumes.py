@@ -336,10 +336,14 @@ def clone(
 @click.argument("name", metavar="NEW")
 @on_engine
 def rename(source: str, name: str, host: str | None, context: str | None) -> None:
-    """Give a volume another name: copied and compared; only then the old one is removed.
+    """Give a volume another name: labels, driver and options are kept.
 
-    No container may have it, running or not, as a container can't be given another volume. It is
-    backed up first, so that `undo` brings it back. A Compose file has to name it anew.
+    What is in it is moved on the engine's own disk, and nothing is copied. Killed at any moment it
+    can be typed again; to have the old name back, rename it back. Where nothing can be moved it is
+    backed up, copied and compared, and only then the old one is removed: `undo` brings that back.
+
+    No container may have it, running or not, as a container can't be given another volume. A
+    Compose file has to name it anew.
     """
     from safedocker.backup import clone as cloning
     from safedocker.cli.whose import may_remove

@@ -25,6 +25,7 @@ from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, SafedockerError
 from safedocker.loss.facts import HELPER
 
+_NOWHERE = "-"  # a folder that nothing stands in
 _LASTS = 900  # seconds after which a helper of ours ends by itself
 _TRIES = 6  # images that are tried
 _PULLED = ("busybox", "latest")  # the smallest of those that can do it
@@ -37,6 +38,7 @@ _USUAL = (
 
 # $1 is the verb, then for each volume: its name, its folder below ours, and what is told of it; to
 # move it aside, the inode that it must have.
+# Each test stands alone: of a list of them with && only the last one ends the script.
 # From one file system to another `mv` would copy. A rename in the volume's own folder would be a
 # better trial, but engines from 23 on take the volume's CreatedAt from that folder's change time.
 _SCRIPT = r"""
@@ -52,11 +54,14 @@ while [ $# -gt 0 ]; do
     [ "$(stat -c %d "$volume/_data")" = "$(stat -c %d "$aside")" ]
     ;;
   aside)
-    [ "$(inode "$volume/_data")" = "$about" ] && [ ! -L "$volume/_data" ] && [ ! -e "$aside/_data" ]
+    [ "$(inode "$volume/_data")" = "$about" ]
+    [ ! -L "$volume/_data" ]
+    [ ! -e "$aside/_data" ]
     mv "$volume/_data" "$aside/_data"
     ;;
   back)
-    [ -d "$aside/_data" ] && [ -d "$volume" ]
+    [ -d "$aside/_data" ]
+    [ -d "$volume" ]
     if [ -e "$volume/_data" ]; then rmdir "$volume/_data"; fi
     mv "$aside/_data" "$volume/_data"
     rm -f "$aside/about.json"; rmdir "$aside" "${aside%/*}" 2>/dev/null || :
@@ -69,6 +74,19 @@ while [ $# -gt 0 ]; do
   esac
   echo "$(inode "$volume/_data") $(inode "$aside/_data")"
 done
+"""
+
+# $1 and $2 are volumes; what is in the first, of this inode, goes into the second, which is empty.
+_INTO = r"""
+set -eu
+from=/engine/volumes/$1; to=/engine/volumes/$2
+[ ! -L "$from/_data" ]
+[ "$(stat -c %i "$from/_data")" = "$3" ]
+[ -d "$to" ]
+[ ! -L "$to" ]
+[ "$(stat -c %d "$from/_data")" = "$(stat -c %d "$to")" ]
+if [ -e "$to/_data" ]; then rmdir "$to/_data"; fi
+mv "$from/_data" "$to/_data"
 """
 
 # Everything that stands aside: a line of folder, kilobytes, inode, and what is told of it.
@@ -126,6 +144,15 @@ class Mover:
     def look(self, root: str, moves: Sequence[Move]) -> list[Standing]:
         """Say what stands where."""
         return self._do("look", root, moves)
+
+    def inodes(self, root: str, volumes: Sequence[str]) -> list[int]:
+        """Say what is in volumes, 0 where there is nothing. Raise NoBackup as `rehearse`."""
+        return [one.volume for one in self.look(root, [Move(name, _NOWHERE) for name in volumes])]
+
+    def into(self, root: str, volume: str, inode: int, other: str) -> None:
+        """Move what is in a volume, which has this inode, into another that holds nothing: the
+        first is without its `_data` then. Raise NoBackup as `aside`."""
+        self._told(root, _INTO, (volume, other, str(inode)), ())
 
     def remove(self, root: str, moves: Sequence[Move]) -> None:
         """Remove for good what stands aside."""

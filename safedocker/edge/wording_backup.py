@@ -244,6 +244,8 @@ def abandoned(found: Abandoned, notes: Sequence[str]) -> Iterator[str]:
             f"it was writing the volume {found.making}{on}, which may be half-written; if nobody "
             f"else made it since: docker volume rm {shlex.quote(found.making)}"
         )
+    elif found.argv[:2] == (OWN, "rename"):
+        yield "where both volumes are there, one of them holds all: type it again"
     yield from notes
     if notes:
         return

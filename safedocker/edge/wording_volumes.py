@@ -75,7 +75,9 @@ def cloned(copied: Copied) -> Iterator[str]:
 def renamed(copied: Copied) -> Iterator[str]:
     """A new name: where the old one is, and what has to be told about the new one."""
     source, target = copied.source, copied.target.name
-    held = f"{_held(copied.held)}, compared equal" if copied.held else "its definition"
+    held = "moved on the engine's disk, nothing was copied" if copied.moved else "its definition"
+    if copied.held:
+        held = f"{_held(copied.held)}, compared equal"
     yield f"renamed {short(source.name)} to {target}: {held}; {short(source.name)} is removed"
     yield from (f"  {note}" for note in copied.notes)
     if copied.dropped:
@@ -87,6 +89,9 @@ def renamed(copied: Copied) -> Iterator[str]:
             f"{source.name}: under volumes: {key}: write name: {target}"
         )
         yield "  and external: true beside it, for Compose never to remove it"
+    if copied.moved:
+        back = shlex.join((target, source.name))
+        yield f"to have the old name back: {own_command()} rename {back}"
     if copied.saved:
         yield (
             f"what {short(source.name)} was is in the backup {copied.saved.id}; to have it back: "

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from safedocker.backup.clone import clone
+from safedocker.backup.aside import Move
+from safedocker.backup.clone import clone, rename
 from safedocker.backup.rest import Rest
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import silent
@@ -27,7 +28,7 @@ from safedocker.edge.wording_volumes import cloned
 from safedocker.errors import NoBackup, SafedockerError
 from tests.engine.conftest import HELPER, ROOT, Shell
 from tests.engine.test_round_trip import fill, see
-from tests.engine.test_take import NOW, Cuts, Elsewhere, Forgets, address
+from tests.engine.test_take import NOW, OCCASION, Cuts, Elsewhere, Forgets, address
 from tests.engines import PrivateEngine
 
 PROJECT = "--label com.docker.compose.project=shop --label com.docker.compose.volume=db"
@@ -340,10 +341,11 @@ def test_a_copy_that_is_not_the_same_is_taken_away_again(
 # rename
 
 
-def test_a_volume_has_a_new_name_and_undo_gives_the_old_one_back(shell: Shell) -> None:
+def test_a_volume_has_a_new_name_without_a_copy_and_its_old_one_again(shell: Shell) -> None:
     flags = f"{PROJECT} --label com.docker.compose.config-hash=x --label note=b"
     fill(make(shell, "shop_db", flags))
     before, defined = see(shell.place("shop_db")), shell.definition("shop_db")
+    inode = shell.place("shop_db").stat().st_ino
     done = shell.run("safedocker rename shop_db db", check=True)
     assert shell.volumes() == {"db"}
     assert see(shell.place("db")) == before
@@ -352,10 +354,55 @@ def test_a_volume_has_a_new_name_and_undo_gives_the_old_one_back(shell: Shell) -
     assert shell.definition("db")["Labels"] == labels
     assert "name: db" in done.stdout
     assert "external: true" in done.stdout
-    shell.run("safedocker undo", check=True)
+    assert "nothing was copied" in done.stdout
+    assert shell.place("db").stat().st_ino == inode
+    shell.out("docker volume create shop_db && docker volume create other")
+    (shell.place("other") / "mine").write_text("theirs")
+    for taken in ("shop_db", "other"):  # defined otherwise; and holding something
+        refused = shell.run(f"safedocker rename db {taken}")
+        assert (refused.returncode, "already: nothing" in refused.stderr) == (1, True)
+    shell.out("docker volume rm shop_db")
+    (back,) = (line for line in done.stdout.splitlines() if "old name back" in line)
+    shell.run(back.partition(": ")[2], check=True)
     assert see(shell.place("shop_db")) == before
-    assert shell.definition("shop_db") == defined
-    assert shell.partial() == shell.helpers() == []
+    assert shell.definition("shop_db") == {**defined, "Labels": labels}
+    assert shell.backups() == shell.partial() == shell.helpers() == []
+
+
+class Holds(Engine):
+    """An engine that does not let a volume go: a container was made with it just now."""
+
+    def remove_volume(self, name: str) -> None:
+        if name == "data":
+            raise SafedockerError("volume is in use")
+        super().remove_volume(name)
+
+
+def test_a_rename_that_can_not_be_ended_is_taken_back(shell26: Shell) -> None:
+    before = see(make(shell26, "data"))
+    store = FolderStore(shell26.store)
+    claim = Claim(NOW, ("safedocker", "rename"), "a test")
+    with contextlib.closing(Holds(address(shell26.engine))) as engine:
+        source = engine.volume("data")
+        assert source
+        with pytest.raises(SafedockerError, match="in use"):
+            rename(source, "db", engine, store, OCCASION, claim, silent)
+    assert shell26.volumes() == {"data"}
+    assert see(shell26.place("data")) == before
+    assert shell26.partial() == shell26.helpers() == []
+
+
+def test_nothing_is_moved_that_is_not_what_was_looked_at(shell26: Shell) -> None:
+    place = make(shell26, "data")
+    root, move = str(shell26.engine.data_root), "20260101-000000-aaaa/1"
+    with contextlib.closing(Engine(address(shell26.engine))) as engine:
+        engine.mover.rehearse(root, [Move("data", move, "{}")], ())
+        with pytest.raises(NoBackup, match="moving it aside failed"):
+            engine.mover.aside(root, [Move("data", move, "1")])
+        with pytest.raises(NoBackup, match="moving it aside failed"):
+            engine.mover.into(root, "data", 1, "other")
+        engine.mover.remove(root, [Move("data", move)])
+    assert (place / "rows").stat().st_size == 10_000
 
 
 def test_a_volume_of_a_container_keeps_its_name(shell26: Shell) -> None:
@@ -388,6 +435,7 @@ from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import silent
 from safedocker.edge.address import Address
 from safedocker.edge.engine import Engine
+from safedocker.edge.mover import Mover
 from tests.engine.test_take import NOW, OCCASION
 socket, place, moment = sys.argv[1:]
 def dying(real, name):
@@ -399,6 +447,7 @@ def dying(real, name):
             os.kill(os.getpid(), signal.SIGKILL)
         return told
     return step
+Mover._candidates = lambda *_: []  # an engine without an image that could move it
 for owner, name in ((Engine, "create_volume"), (contents, "write"), (Engine, "remove_volume")):
     setattr(owner, name, dying(getattr(owner, name), name))
 engine = Engine(Address(f"unix://{socket}", "a test", "default", None, False))
@@ -497,8 +546,15 @@ def test_a_verb_killed_before_every_single_step(shell26: Shell, line: str, left:
             assert shell.volumes() == left
             assert see(shell.place("other")) == before
         elif line.startswith("rename"):
-            whole = "data" if "data" in shell.volumes() else "other"
+            there = {"data", "other"} & shell.volumes()
+            (whole,) = (one for one in there if (shell.place(one) / "rows").exists())
             assert see(shell.place(whole)) == before, at
+            if there == {"data", "other"}:
+                assert "type it again" in told, at
+            if "data" in there:
+                shell.run(f"safedocker {line}", check=True)
+            assert shell.volumes() == {"other"}, at
+            assert see(shell.place("other")) == before, at
         else:
             assert see(shell.place("data")) == before, at
         other = shell.place("other") if "other" in shell.volumes() else None
