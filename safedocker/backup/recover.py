@@ -59,12 +59,14 @@ def _call_off(backup: Backup, engine: Engine, store: FolderStore) -> tuple[str, 
     """The command did not run: all is to be where it was, and the backup then holds nothing."""
     gone = [name for name, _place in backup.places if engine.volume(name) is None]
     back = _given_back(engine, ((n, place) for n, place in backup.places if n not in gone))
-    if gone:  # somebody removed the volume meanwhile, and what it held stands aside
+    left = [p.path for n, p in backup.places if aside.stands(engine, n, p).aside]
+    if gone or left:  # somebody removed or changed the volume, and what it held stands aside
         store.settle(backup.id)
     else:
         aside.remove(engine, backup.places)
         store.delete(backup.id)
-    return (f"moved back into {', '.join(back)}: what it held",) if back else ()
+    notes = (f"moved back into {', '.join(back)}: what it held",) if back else ()
+    return notes + tuple(f"left where it stands on the engine's host: {path}" for path in left)
 
 
 def _given_back(engine: Engine, places: Iterable[tuple[str, aside.Place]]) -> list[str]:

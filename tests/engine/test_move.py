@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -17,7 +18,15 @@ from typing import Any
 import pytest
 
 from safedocker import install
+from safedocker.backup.aside import set_aside
+from safedocker.backup.recover import recover
+from safedocker.backup.store import FolderStore
+from safedocker.backup.take import Calm, keep, silent
+from safedocker.backup.ways import Wish
+from safedocker.edge.engine import Engine
+from safedocker.loss.plan import Protect
 from tests.engine.conftest import Shell, until
+from tests.engine.test_take import NOW, OCCASION, address, losses
 from tests.engines import PrivateEngine
 
 MOVE: dict[str, Any] = {"SAFEDOCKER_MODE": "backup", "SAFEDOCKER_PROTECT": "move"}
@@ -361,3 +370,26 @@ def test_killed_at_any_moment_the_contents_are_where_they_were_or_can_be_had_aga
 
         assert (shell.place("data") / "file").read_text() == "kept", delay
         shell.run("docker volume rm data", check=True, **MOVE)
+
+
+def test_what_is_aside_and_is_not_what_was_moved_there_is_never_removed(shell: Shell) -> None:
+    place = made(shell)
+    (place / "rows").write_text("moved")
+    store = FolderStore(shell.store)
+    with contextlib.closing(Engine(address(shell.engine))) as engine:
+        wish = Wish(Protect.MOVE)
+        backup = keep(
+            *(losses(engine, "data"), Calm(), engine, store, OCCASION, silent, NOW), wish=wish
+        )
+        store.note_moving(backup.id)
+        set_aside(engine, backup.places)
+        (there,) = aside(shell)
+        there.rename(there.with_name("first"))
+        there.mkdir()
+        (there / "rows").write_text("another's")
+        (found,) = store.sweep()
+        (note,) = recover(found, engine, store)
+    assert str(there) in note
+    assert (there / "rows").read_text() == "another's"
+    assert shell.backups() == [backup.id]
+    shutil.rmtree(there.parent)
