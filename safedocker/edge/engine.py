@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from safedocker.edge import answers, swarm, weights
+from safedocker.edge import answers, heirs, swarm, weights
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
 from safedocker.edge.container import (
@@ -162,6 +162,10 @@ class Engine:
         listed = self._wire.json("GET", "/containers/json", "list its containers", {"all": "1"})
         return volumes, tuple(map(answers.container, map(answers.mapping, listed)))
 
+    def tell_heirs(self, containers: tuple[Container, ...]) -> tuple[Container, ...]:
+        """The containers, with `held` of their mounts as the engine counts. Raise NoEngine."""
+        return heirs.tell(self._wire, containers)
+
     def inspect(self, container: Container) -> Container:
         """Return the container with `auto_remove` and every mount's anonymity filled in.
 
@@ -174,8 +178,13 @@ class Engine:
                 f"container {container.name} went away while the engine was being asked",
                 "type the command again",
             )
+        unheld = {mount.target for mount in container.mounts if not mount.held}
         mounts = tuple(
-            replace(mount, anonymous=self._is_anonymous(found, mount, frozenset()))
+            replace(
+                mount,
+                anonymous=self._is_anonymous(found, mount, frozenset()),
+                held=mount.target not in unheld,
+            )
             if mount.kind == "volume"
             else mount
             for mount in map(answers.mount, answers.mappings(found, "Mounts"))
@@ -222,14 +231,9 @@ class Engine:
         """
         if seconds <= 0:
             return {}
-        params = {"type": "volume"} if self.identity.api >= (1, 42) else {}
-        try:
-            found = self._wire.json("GET", "/system/df", "count", params, timeout=seconds)
-        except NoEngine:
-            return {}
         wanted = frozenset(names)
         counted: dict[str, int] = {}
-        for one in answers.mappings(answers.mapping(found), "Volumes"):
+        for one in weights.find_volumes(self._wire, seconds):
             name = answers.text(one, "Name")
             size = answers.mapping(one.get("UsageData")).get("Size")
             if name in wanted and isinstance(size, int) and size >= 0:

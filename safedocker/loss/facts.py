@@ -83,6 +83,7 @@ class Mount:
     anonymous: bool | None
     read_only: bool = False
     limit: int | None = None  # bytes that a tmpfs may hold; None: no size was set, or no tmpfs
+    held: bool = True  # does the engine count the container as a user of the volume?
 
 
 @dataclass(frozen=True)

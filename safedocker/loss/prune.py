@@ -90,7 +90,7 @@ def _unused_volumes(
     Source: moby volume/service/service.go Prune, daemon/volumes.go (the API switch).
     """
     remaining = without(facts.containers, gone)
-    used = {m.volume for c in remaining if HELPER not in c.labels for m in c.mounts if m.volume}
+    used = {m.volume for c in remaining if HELPER not in c.labels for m in c.mounts if m.held}
     losses: list[Loss] = []
     stays: list[Stays] = []
     for volume in facts.volumes.values():

@@ -107,7 +107,7 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
                 labels=labels,
                 beside=_beside(container, facts),
             )
-            if takes and mount.anonymous is not False:
+            if takes and mount.anonymous is not False and mount.held:
                 losses[volume.name] = replace(lost, disposable=disposable)
             else:
                 detached[volume.name] = replace(lost, kind=Kind.DETACHED_VOLUME)
@@ -138,7 +138,7 @@ def volume_loss(volume: Volume, why: str, facts: Facts, *, anonymous: bool | Non
     """A volume that goes; `anonymous` None: its label tells."""
     if anonymous is None:
         anonymous = ANONYMOUS in volume.labels
-    users = users_of(volume.name, facts.containers)
+    users = users_of(volume.name, facts.containers, held=False)
     return Loss(
         kind=Kind.ANONYMOUS_VOLUME if anonymous else Kind.NAMED_VOLUME,
         name=volume.name,
@@ -152,13 +152,16 @@ def volume_loss(volume: Volume, why: str, facts: Facts, *, anonymous: bool | Non
     )
 
 
-def users_of(volume: str, containers: Iterable[Container]) -> tuple[Container, ...]:
-    """The containers, running or not, that mount the volume. A helper of another run of ours is
-    gone in a moment, so it keeps nothing alive."""
+def users_of(
+    volume: str, containers: Iterable[Container], *, held: bool = True
+) -> tuple[Container, ...]:
+    """The containers, running or not, that mount the volume, and keep it from going unless `held`
+    is False. A helper of another run of ours is gone in a moment, so it keeps nothing alive."""
     return tuple(
         c
         for c in containers
-        if HELPER not in c.labels and any(m.volume == volume for m in c.mounts)
+        if HELPER not in c.labels
+        and any(m.volume == volume and (m.held or not held) for m in c.mounts)
     )
 
 

@@ -86,6 +86,7 @@ def _check_api(settled: Settled, engine: Engine) -> None:
 def _of_engine(settled: Settled, engine: Engine) -> Facts:
     _check_api(settled, engine)
     volumes, containers = engine.snapshot()
+    containers = engine.tell_heirs(containers)
     return Facts(
         engine=engine.identity,
         api=engine.identity.api,
