@@ -156,6 +156,15 @@ def image(found: Mapping[str, Any]) -> Image:
     )
 
 
+def clock(moment: str) -> tuple[float, float | None]:
+    """Read a time as `seconds` does; and the zone it is told in, in seconds east of Greenwich."""
+    try:
+        offset = datetime.datetime.fromisoformat(moment).utcoffset()
+    except ValueError:
+        offset = None
+    return seconds(moment), None if offset is None else offset.total_seconds()
+
+
 def seconds(moment: str) -> float:
     """Read the engine's way to write a time, as seconds since the epoch; 0.0 when it is none."""
     try:

@@ -86,7 +86,7 @@ class Engine:
         security = [*map(str, answers.sequence(answers.mapping(info), "SecurityOptions"))]
         self._direct = Direct(self._wire, self._porter, address.host, security)
         self._remap = find_remap(self.data_directory, security)
-        self._clock = answers.seconds(answers.text(answers.mapping(info), "SystemTime"))
+        self._clock, self.zone = answers.clock(answers.text(answers.mapping(info), "SystemTime"))
         self._asked = time.monotonic()
         self.identity = EngineIdentity(
             host=address.host,

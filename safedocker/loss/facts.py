@@ -393,6 +393,7 @@ class Facts:
     ] = ()  # config.json's, as far as this client sends them
     remove_orphans: bool = False  # COMPOSE_REMOVE_ORPHANS, as this Compose reads it
     now: float = 0.0  # the engine's clock, seconds since the epoch; 0.0: it does not say
+    zone: float | None = None  # the engine's own, seconds east of Greenwich; None: not told
     dangling: frozenset[str] | None = None  # volumes that the engine says nobody uses
     paths: tuple[HostPath, ...] = ()  # those that containers which start will mount
     missing: Mapping[str, bool | None] = field(default_factory=dict)  # by source; None: unknown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import re
 from collections.abc import Iterable, Mapping
@@ -88,7 +89,7 @@ def until(filters: Filters, facts: Facts) -> float | None:
 
     Seconds since the epoch by the engine's clock, whole ones as the engine reckons: `until=0s`
     spares what was made within the running second. A date without a zone is read in the engine's
-    own, which nobody tells: then it is the widest that it can be.
+    own, and where that is not known it is the widest that it can be.
     Raise WouldFail for what the engine can't read. Source: moby api/types/time/timestamp.go.
     """
     said = {value for key, value in filters if key == "until"}
@@ -97,23 +98,63 @@ def until(filters: Filters, facts: Facts) -> float | None:
     if len(said) > 1:
         raise WouldFail("more than one until filter specified")
     (text,) = said
-    seconds = _duration(text)
+    seconds = None if text == "0" else _duration(text)
     if seconds is not None:
         return float(int(facts.now - seconds)) if facts.now else None
-    if re.fullmatch(r"\d+(\.\d{1,9})?", text):
-        return float(text)
-    try:
-        moment = datetime.datetime.fromisoformat(text)
-    except ValueError:
-        raise WouldFail(f"failed to parse value as time or duration: {text!r}") from None
-    if moment.tzinfo is not None:
-        return moment.timestamp()
-    widest = moment.replace(tzinfo=datetime.timezone(datetime.timedelta(hours=-14)))
-    return widest.timestamp()
+    moment = _moment(text, _WIDEST if facts.zone is None else facts.zone)
+    return None if moment == _GO_ZERO else moment
+
+
+_GO_ZERO = -62135596800.0  # the first second of the year 1, which the engine takes for no time
+_WIDEST = -14 * 3600.0  # the zone in which a date is last over
+
+
+def _moment(text: str, zone: float) -> float:
+    """Read a date, with or without a time and a zone, or seconds since the epoch. `zone` is the
+    engine's own, in seconds east of Greenwich. Raise WouldFail for what is none of them."""
+    zoned = not {"z", "Z", "+"}.isdisjoint(text) or text.count("-") == 3
+    clock = 0  # how many of hours, minutes and seconds are looked for
+    if "." in text:
+        clock = 3
+    elif "T" in text:
+        colons = text.count(":")
+        of_zone = zoned and {"z", "Z"}.isdisjoint(text) and colons > 0
+        clock = min(colons - of_zone, 2) + 1
+    pattern = _DATE + "".join(_CLOCK[:clock]) + (_ZONE if zoned else "")
+    if found := re.fullmatch(pattern, text, re.ASCII):
+        told = found.groupdict("0")
+        hour, minute, second = (int(told.get(part, "0")) for part in ("hour", "minute", "second"))
+        fraction = float(f"0.{told.get('fraction', '0')}")
+        if zoned:
+            zone = 3600.0 * int(told["hours"]) + 60.0 * int(told["minutes"])
+            zone = -zone if told["sign"] == "-" else zone
+        with contextlib.suppress(ValueError):  # no such day, hour, ...
+            date = datetime.datetime(
+                *(int(told["year"]), int(told["month"]), int(told["day"])),
+                *(hour, minute, second),
+                tzinfo=datetime.UTC,
+            )
+            return (date - _EPOCH).total_seconds() + fraction - zone
+    if "-" not in text and (found := re.fullmatch(r"(\+?[0-9]+)(?:\.\+?([0-9]+))?", text)):
+        whole, part = int(found[1]), found[2] or "0"
+        if max(whole, int(part)) < 1 << 63:
+            return whole + float(f"0.{part}")
+    raise WouldFail(f"failed to parse value as time or duration: {text!r}")
+
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_DATE = r"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
+_CLOCK = (
+    r"T(?P<hour>\d{1,2})",
+    r":(?P<minute>\d\d)",
+    r":(?P<second>\d\d)(?:[.,](?P<fraction>\d+))?",
+)
+_ZONE = r"(?:Z|(?P<sign>[+-])(?P<hours>\d\d):(?P<minutes>\d\d))"
+_LONGEST = (1 << 63) / 1e9  # seconds that a duration has room for
 
 
 def _duration(text: str) -> float | None:
-    """Read Go's duration, in seconds; None when it is none."""
+    """Read Go's duration, in seconds; None when it is none, or longer than one can be."""
     sign = -1.0 if text[:1] == "-" else 1.0
     body = text[1:] if text[:1] in {"-", "+"} else text
     if body == "0":
@@ -121,4 +162,5 @@ def _duration(text: str) -> float | None:
     amounts: Iterable[re.Match[str]] = list(_AMOUNT.finditer(body))
     if not body or "".join(found[0] for found in amounts) != body:
         return None
-    return sign * sum(float(found[1]) * _SECONDS[found[2]] for found in amounts)
+    seconds = sum(float(found[1]) * _SECONDS[found[2]] for found in amounts)
+    return sign * seconds if seconds < _LONGEST else None

@@ -433,6 +433,7 @@ FORMS = (
             ("image", "rm"),
             ("network", "rm"),
             ("node", "rm"),
+            operands.CHECKPOINT,
         )
     ),
     # images and cache

@@ -29,6 +29,7 @@ COLLECTIONS: dict[tuple[str, ...], str] = {
     ("service", "rm"): "services",
     ("node", "rm"): "nodes",
 }
+CHECKPOINT = ("checkpoint", "rm")  # DELETE /containers/CONTAINER/checkpoints/CHECKPOINT
 
 SLASHED = {"images", "containers", "plugins"}  # their names may have slashes
 TRIMS_BLANKS = (27,)  # 26.1 was seen to keep them, 28.5 to drop them
@@ -48,10 +49,13 @@ def targets(command: Command, docker: tuple[int, ...] | None) -> tuple[Target, .
     `docker` is the client's version: newer ones drop blanks around an operand. An operand that
     addresses nothing the engine serves is left out: Docker says so itself.
     """
+    operands = command.operands
     collection = COLLECTIONS.get(command.path)
+    if command.path == CHECKPOINT and len(operands) == 2:
+        collection, operands = f"containers/{operands[0]}/checkpoints", operands[1:]
     if collection is None:
         return ()
-    found = (address(collection, operand, docker) for operand in command.operands)
+    found = (address(collection, operand, docker) for operand in operands)
     return tuple(target for target in found if target is not None)
 
 

@@ -7,6 +7,7 @@ done about a loss is policy's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
@@ -44,6 +45,12 @@ STABLE_DATES = 26  # the first engine whose volumes were seen to keep their date
 # Signals that end no program, whatever it makes of the others. Source: signal(7).
 MILD_SIGNALS = {"CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"}
 MILD_NUMBERS = {17, 18, 19, 20, 21, 22, 23, 28}  # the same on Linux
+LAST_SIGNAL = 64
+OTHER_SIGNALS = {
+    *("ABRT", "ALRM", "BUS", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL"),
+    *("PROF", "PWR", "QUIT", "SEGV", "STKFLT", "SYS", "TERM", "TRAP", "USR1", "USR2", "VTALRM"),
+    *("XCPU", "XFSZ", "RTMIN", "RTMAX"),
+}
 
 
 def reach(command: Command, form: Form, facts: Facts) -> Plan:
@@ -228,9 +235,12 @@ def ended_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
 
 
 def _is_mild(signal: str) -> bool:
-    if signal.isdecimal():
-        return int(signal) in MILD_NUMBERS
-    return signal.upper().removeprefix("SIG") in MILD_SIGNALS
+    """Does a signal end nothing, or does the engine refuse it? Source: moby/sys signal."""
+    if re.fullmatch(r"[+-]?[0-9]+", signal):
+        return int(signal) in MILD_NUMBERS or not 0 < int(signal) <= LAST_SIGNAL
+    name = signal.upper().removeprefix("SIG")
+    known = name in OTHER_SIGNALS or re.fullmatch(r"RTMIN\+[0-9]+|RTMAX-[0-9]+", name)
+    return name in MILD_SIGNALS or not known
 
 
 def _named(command: Command, form: Form, facts: Facts) -> Plan:

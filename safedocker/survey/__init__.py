@@ -74,13 +74,21 @@ def _without_engine(settled: Settled) -> Facts:
     return Facts(None, (0, 0), {}, (), docker=docker, contexts=named)
 
 
+_PRUNE_SINCE = (1, 25)  # docker/cli refuses to send one before it
+
+
 def _check_api(settled: Settled, engine: Engine) -> None:
     """Raise WouldFail where the client is told to speak an API that the engine does not know yet:
     it refuses every request. Source: moby api/server/middleware/version.go."""
     told = re.fullmatch(r"(\d+)\.(\d+)", os.environ.get("DOCKER_API_VERSION", ""))
     first_generation = (settled.versions.compose or (2,))[0] == 1  # reads another variable
-    if told and not first_generation and (int(told[1]), int(told[2])) > engine.identity.api:
+    if not told or first_generation:
+        return
+    version = int(told[1]), int(told[2])
+    if version > engine.identity.api:
         raise WouldFail(f"client version {told[0]} is too new")
+    if settled.command.path[-1:] == ("prune",) and version < _PRUNE_SINCE:
+        raise WouldFail(f"a prune requires API version 1.25, and {told[0]} is spoken")
 
 
 def _of_engine(settled: Settled, engine: Engine) -> Facts:
@@ -93,6 +101,7 @@ def _of_engine(settled: Settled, engine: Engine) -> Facts:
         volumes=volumes,
         containers=containers,
         now=engine.now,
+        zone=engine.zone,
         docker=settled.versions.docker,
         compose=settled.versions.compose,
         prune_filters=clients.prune_filters(settled.command, settled.versions, os.environ),

@@ -134,6 +134,9 @@ def test_what_a_container_that_removes_itself_leaves_is_disposable_when_it_ends(
     assert [loss.disposable for loss in plan("docker rm -fv c", held).volumes] == [False]
     assert lost("docker kill -s WINCH c", held) == lost("docker kill -s 28 c", held) == []
     assert lost("docker kill -s SIGINT c", held) == ["v"]
+    for refused in ("0", "-1", "65", "JUNK", "RTMIN-1"):
+        assert lost(f"docker kill -s {refused} c", held) == [], refused
+    assert lost("docker kill -s rtmin+3 c", held) == lost("docker kill -s 64 c", held) == ["v"]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +151,7 @@ def test_what_a_container_that_removes_itself_leaves_is_disposable_when_it_ends(
         ("docker rm ../volumes/x", ["x"]),
         ("docker rmi ../volumes/x", ["x"]),
         ("docker network rm ../volumes/x", ["x"]),
+        ("docker checkpoint rm --checkpoint-dir /d c ../../../volumes/x", ["x"]),
     ],
 )
 def test_an_operand_is_joined_into_a_path_and_cleaned(line, names):
