@@ -144,6 +144,14 @@ def stands(engine: HasMover, name: str, place: Place) -> Standing:
     return found
 
 
+def other_name(engine: HasMover, names: Iterable[str], place: Place) -> str | None:
+    """Which of these volumes holds the contents; None where none does."""
+    for name in names:
+        if stands(engine, name, place).volume == place.inode:
+            return name
+    return None
+
+
 def check(engine: HasMover, name: str, place: Place) -> None:
     """Raise SafedockerError unless the contents stand aside, or in the volume of this name."""
     at = stands(engine, name, place)

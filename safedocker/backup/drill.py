@@ -278,7 +278,8 @@ class _Trying:
         for part in self.backup.parts:
             if part.kind is Kind.LAYER and part.name == use.container and part.file is not None:
                 with contextlib.suppress(SafedockerError, OSError):
-                    return layers.definition_in(self.store.open(self.backup.id, part.file.name))
+                    pieces = self.store.open(self.backup.id, part.file.name)
+                    return layers.head_in(pieces).definition
         with contextlib.suppress(NoBackup):
             found = self.engine.definition(use.container)
             if (found.get("Config") or {}).get("Image") == use.image:

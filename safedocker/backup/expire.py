@@ -6,12 +6,13 @@ import datetime
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from safedocker.backup import notes
+from safedocker.backup import notes, restores
 from safedocker.backup.manifest import Backup
 from safedocker.backup.store import FolderStore
 
 KEPT = "it is kept"
 HALF_UNDONE = "an undo of it was interrupted"
+PARTLY = "it is undone only in part, and left is"
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,11 @@ def reason_to_stay(store: FolderStore, backup: Backup, lives: Callable[[str], bo
     process by its stamp."""
     if notes.read(store, backup.id).kept:
         return KEPT
-    if not all(one.done for one in store.restores(backup.id)):
+    undone = restores.how_far(backup, restores.read(store, backup.id))
+    if undone.begun:
         return HALF_UNDONE
+    if undone.any and undone.left:
+        return f"{PARTLY}: {', '.join(part.name for part in undone.left)}"
     return "its command has not ended" if store.in_use(backup.id, lives) else ""
 
 

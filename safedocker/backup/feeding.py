@@ -10,16 +10,16 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zstandard
 
 import safedocker
-from safedocker.backup import dumping, dumps
+from safedocker.backup import dumping, dumps, restores
 from safedocker.backup.dumping import NoAnswer, Server
 from safedocker.backup.dumps import Database, section_name
 from safedocker.backup.manifest import Backup, Consistency, CrossCheck, Dump, Part
-from safedocker.backup.refill import Journal
+from safedocker.backup.restores import Journal, Restore
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import Occasion, Progress, Stage, origin
 from safedocker.backup.ways import DUMP_ONLY, Engine
@@ -80,7 +80,9 @@ def feed(
         there = _in_the_way(made, server)
         saved = None
         journal = Journal(store, backup.id, engine.identity.id)
-        entry = f"dump {made.file.name} into container {container.id}"
+        entry = restores.feed(made.file.name, container.id)
+        of = next(part.name for part in backup.parts if made in part.dumps)
+        line = Restore(engine.identity.id, entry, done=False, part=of)
         if there:
             if not (overwrite or journal.began(entry)):
                 raise SafedockerError(
@@ -92,10 +94,10 @@ def feed(
             saved = _save(server, engine, store, occasion, progress, now)
             _clear(server, there, engine, saved)
             server = _wait(row, container, engine)
-        journal.write(entry, done=False)
+        journal.write(line)
         try:
             told, parts = _feed(backup, made, server, engine, store, progress)
-            journal.write(entry, done=True)
+            journal.write(replace(line, done=True))
             compared = _compare_now(made, server, parts, told, engine, progress)
         except SafedockerError as fault:
             kept = f"; what was there is in the backup {saved.id}" if saved else ""

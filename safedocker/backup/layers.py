@@ -1,5 +1,5 @@
-"""A container that is kept: its definition and the layer it wrote, in one file of the store; and
-how it is made again. Its volumes are parts of their own.
+"""A container that is kept: its definition and the layer it wrote, in one file of the store. Its
+volumes are parts of their own; how it is made again is remake.py's.
 
 The file unpacks to one line of JSON, then the layer's tar. The layer's digest is the engine's own:
 it is compared when it is read, when it is read back, and by the engine when it is put back.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +21,17 @@ from safedocker.backup.manifest import Consistency, CrossCheck, Part, Stored
 from safedocker.backup.store import Draft
 from safedocker.backup.ways import Engine
 from safedocker.backup.zst import pack, unpack
-from safedocker.errors import NoBackup, SafedockerError
+from safedocker.errors import NoBackup
 from safedocker.loss.facts import Container
 from safedocker.loss.plan import Loss
 
 WAY = "layer"
 NOT_KEPT = ("its id and its logs", "that its image had another name: it is the layer's own now")
-_SWARM = "com.docker.swarm."  # a container with these would be taken for a task
 
 
 @dataclass(frozen=True)
-class _Head:
-    """The first line of the file."""
+class Head:
+    """The first line of a container's file."""
 
     definition: Mapping[str, Any]  # as the engine tells it
     digest: str  # of the layer: "sha256:..."
@@ -99,8 +98,9 @@ def _compared(pieces: Iterable[bytes], digest: str, size: int) -> Iterator[bytes
         raise BadArchive("the layer is not the one that its digest names")
 
 
-def _opened(pieces: Iterable[bytes]) -> tuple[_Head, Iterator[bytes]]:
-    """The first line, and the layer after it."""
+def opened(pieces: Iterable[bytes]) -> tuple[Head, Iterator[bytes]]:
+    """The first line of a container's file, and the layer after it, which is compared as it is
+    read. Raise BadArchive."""
     unpacked = unpack(pieces)
     start = b""
     while b"\n" not in start:
@@ -111,16 +111,16 @@ def _opened(pieces: Iterable[bytes]) -> tuple[_Head, Iterator[bytes]]:
     line, _, rest = start.partition(b"\n")
     try:
         told = json.loads(line)
-        head = _Head(told["definition"], told["digest"], told["size"], told["ran"])
+        head = Head(told["definition"], told["digest"], told["size"], told["ran"])
     except (ValueError, KeyError, TypeError) as fault:
         raise BadArchive(f"the container's definition can't be read: {fault}") from fault
     return head, _compared(_before(rest, unpacked), head.digest, head.size)
 
 
-def definition_in(pieces: Iterable[bytes]) -> Mapping[str, Any]:
-    """What the engine told of the container. Raise BadArchive when that can't be read."""
+def head_in(pieces: Iterable[bytes]) -> Head:
+    """What is told of the container. Raise BadArchive when that can't be read."""
     try:
-        return _opened(pieces)[0].definition
+        return opened(pieces)[0]
     except zstandard.ZstdError as fault:
         raise BadArchive(f"the container's file can't be unpacked: {fault}") from fault
 
@@ -129,62 +129,12 @@ def check(file: Stored, pieces: Iterable[bytes]) -> None:
     """Read a part's file and compare. Raise BadArchive when it is not what was written."""
     sealed = Sealed(pieces)
     try:
-        _head, layer = _opened(sealed)
+        _head, layer = opened(sealed)
         for _piece in layer:
             pass
     except zstandard.ZstdError as fault:
         raise BadArchive(f"{file.name} can't be unpacked: {fault}") from fault
     sealed.compare(file)
-
-
-def put_back(
-    name: str, open_file: Callable[[], Iterable[bytes]], engine: Engine
-) -> tuple[str, ...]:
-    """Make the container again, and start it if it ran; return sentences for the person.
-
-    Raise SafedockerError when the engine would not, or a volume that it mounts is not there: an
-    empty one of that name would be made.
-    """
-    head, layer = _opened(open_file())
-    definition = _told_anew(head.definition)
-    for mount in definition.get("Mounts") or ():
-        volume = mount.get("Name", "") if mount.get("Type") == "volume" else ""
-        if volume and engine.volume(volume) is None:
-            raise SafedockerError(
-                f"the container {name} mounts the volume {volume}, which is not there: an empty "
-                "one would be made",
-                "put that volume back first",
-            )
-    id_, notes = engine.make_container(name, definition, head.digest, head.size, layer)
-    if head.ran:
-        try:
-            engine.start((id_,))
-        except SafedockerError as fault:
-            notes += (f"{name} ran before and does not start: {fault.message}",)
-    return notes
-
-
-def _told_anew(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """The definition of a container that belongs to no swarm."""
-    config = dict(definition.get("Config") or {})
-    labels = config.get("Labels") or {}
-    config["Labels"] = {key: one for key, one in labels.items() if not key.startswith(_SWARM)}
-    return {**definition, "Config": config}
-
-
-def is_there(name: str, containers: Iterable[Container], *, ours: bool) -> bool:
-    """Is the container back already? Raise SafedockerError when another of that name stands there.
-
-    `ours`: an undo of this backup made it, as the journal says; it is made in one step.
-    """
-    if not any(one.name == name for one in containers):
-        return False
-    if ours:
-        return True
-    raise SafedockerError(
-        f"there is a container {name} already: nothing was changed",
-        f"put it back beside that one with --as NEW, or remove that one first: docker rm {name}",
-    )
 
 
 def check_there(losses: Iterable[Loss], containers: Iterable[Container]) -> None:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from safedocker.backup import aside
+from safedocker.backup import aside, restores
 from safedocker.backup.aside import HasMover
 from safedocker.backup.manifest import Backup, StoppedContainer
-from safedocker.backup.store import Abandoned, FolderStore, Restore
+from safedocker.backup.restores import Restore
+from safedocker.backup.store import Abandoned, FolderStore
 from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Container, EngineIdentity, Volume
 
@@ -94,9 +95,9 @@ def after_the_command(
         back = aside.left_by_the_command(engine, backup.places)
         notes = _start_again(backup.stopped, engine)
         if back:
-            known = store.restores(backup.id)
+            known = restores.read(store, backup.id)
             told = [Restore(engine.identity.id, name, done=True) for name in back]
-            store.write_restores(backup.id, (*known, *told))
+            restores.write(store, backup.id, (*known, *told))
         store.settle(backup.id)
     if back:
         notes = (

@@ -13,8 +13,9 @@ from safedocker.backup.contents import Written
 from safedocker.backup.digests import Known
 from safedocker.backup.inventory import Inventory, difference
 from safedocker.backup.manifest import Backup, Part
+from safedocker.backup.restores import Journal
 from safedocker.backup.stillness import users
-from safedocker.backup.store import FolderStore, Restore
+from safedocker.backup.store import FolderStore
 from safedocker.backup.take import Progress, Stage
 from safedocker.backup.ways import Engine
 from safedocker.backup.zst import ahead, unpack
@@ -23,6 +24,7 @@ from safedocker.loss.facts import Bytes, Container, Volume
 
 _FINE = "extended attributes, access control lists and whole times"
 _NO_TAR = "no GNU tar is at hand"
+_CHANGED = "put back by an earlier undo, changed since"
 
 
 class Step(enum.Enum):
@@ -47,47 +49,12 @@ class Target:
     step: Step
     found: Inventory | None = None  # what `present` holds
     doubt: str = ""  # what of a volume that is already there was not compared
+    told: str = ""  # what it is, where it does not compare equal and is left
 
     @property
     def replaces(self) -> bool:
         """Is something of what is there replaced, that has to be backed up before?"""
         return self.step in {Step.REPLACE, Step.REFILL, Step.DRESS}
-
-
-class Journal:
-    """The restore journal of a backup, for one engine."""
-
-    def __init__(self, store: FolderStore, id_: str, engine: str) -> None:
-        self._store = store
-        self._id = id_
-        self._engine = engine
-        self._lines = {(one.engine, one.volume): one for one in store.restores(id_)}
-        self.notes: list[str] = []
-
-    def began(self, volume: str) -> bool:
-        """Was an undo of this backup writing this volume when it ended?
-
-        A namesake made since cannot be told from it; that is why it is backed up all the same.
-        """
-        line = self._lines.get((self._engine, volume))
-        return line is not None and not line.done
-
-    def knows(self, entry: str) -> bool:
-        """Has an undo of this backup put it back, or been about to?"""
-        return (self._engine, entry) in self._lines
-
-    def write(self, volume: str, *, done: bool) -> None:
-        """Put down a state. A store that can only be read is noted, and no reason to stop."""
-        self._lines[self._engine, volume] = Restore(self._engine, volume, done)
-        try:
-            self._store.write_restores(self._id, self._lines.values())
-        except OSError as fault:
-            note = (
-                f"the restore journal in {self._store.where} can't be written ({fault.strerror}): "
-                "an undo that is killed will need --overwrite"
-            )
-            if note not in self.notes:
-                self.notes.append(note)
 
 
 def find_target(
@@ -97,14 +64,18 @@ def find_target(
     engine: Engine,
     containers: Iterable[Container],
     journal: Journal,
+    *,
     overwrite: bool,
+    go_on: bool,
 ) -> Target:
-    """Decide what is to be done to one volume. Raise SafedockerError when it can't be put back."""
+    """Decide what is to be done to one volume. Raise SafedockerError when it can't be put back.
+
+    `go_on`: an earlier undo did not do all; what it did do counts, though it was changed since.
+    """
     present = engine.volume(name)
     if present is None:
         return Target(part, name, None, Step.CREATE)
     mounting = users(name, containers)
-    _check_idle(name, mounting)
     same = _same_definition(part, present)
     if part.aside is not None:
         at = aside.stands(engine, name, part.aside)
@@ -112,12 +83,22 @@ def find_target(
             return Target(part, name, present, Step.NOTHING)
         if same and not at.volume:  # an undo was killed between its two steps
             return Target(part, name, present, Step.FILL)
+    ours = same and not overwrite and journal.filled(present, mounting)
+    if not ours:
+        _check_idle(name, mounting)
     found, fine = _look(part, present, engine)
     if same and (found == part.inventory if found else part.inventory is None):
-        if fine is not None and fine != part.fine_sha256:
+        if fine is None:
+            doubt = f"{_FINE} were not compared: {_NO_TAR}"
+            return Target(part, name, present, Step.NOTHING, found, doubt)
+        if fine == part.fine_sha256:
+            return Target(part, name, present, Step.NOTHING, found)
+        if not (ours and go_on):
+            _check_idle(name, mounting)
             return Target(part, name, present, Step.DRESS, found)
-        doubt = "" if fine is not None else f"{_FINE} were not compared: {_NO_TAR}"
-        return Target(part, name, present, Step.NOTHING, found, doubt)
+    if ours and go_on:
+        return Target(part, name, present, Step.NOTHING, found, told=_CHANGED)
+    _check_idle(name, mounting)
     empty = found is not None and found.entries == 1
     if empty and same:
         return Target(part, name, present, Step.FILL, found)
@@ -193,6 +174,7 @@ def restore(
     if target.step is Step.NOTHING:
         if target.doubt:
             journal.notes.append(f"{target.name}: {target.doubt}")
+        _is_back(target, target.present, journal)
         return
     _check_as_seen(target, engine, saved)
     made = target.step in {Step.CREATE, Step.RECREATE, Step.REPLACE}
@@ -217,7 +199,7 @@ def restore(
             if copied and contents.inspect(engine, target.name, _unseen).entries > 1:
                 raise _changed(target.name)  # whoever made it, it was not us
             failed.callback(_remove, engine, target.name)
-        journal.write(target.name, done=False)
+        journal.state(target.part, target.name, done=False)
         written = _write(target, backup, engine, store, progress)
         failed.pop_all()
         if not written.whole:
@@ -229,7 +211,13 @@ def restore(
         if copied and lacks and not target.part.fine_sha256:
             note = f"{target.name}: not in the backup, as it could not be read: {lacks}"
             journal.notes.append(note)
-    journal.write(target.name, done=True)
+    _is_back(target, engine.volume(target.name), journal)
+
+
+def _is_back(target: Target, volume: Volume | None, journal: Journal) -> None:
+    if not (target.told and volume):  # what was changed since keeps the date it had
+        made = volume.created_at if volume else ""
+        journal.state(target.part, target.name, done=True, made=made)
 
 
 def _check_as_seen(target: Target, engine: Engine, saved: Backup | None) -> None:

@@ -98,15 +98,6 @@ class Listing:
     damaged: tuple[Damaged, ...]
 
 
-@dataclass(frozen=True)
-class Restore:
-    """One line of the restore journal: a volume of an engine that an undo fills or has filled."""
-
-    engine: str  # its ID
-    volume: str
-    done: bool
-
-
 class Draft:
     """A backup in the making, locked by this process until it is committed or discarded."""
 
@@ -278,20 +269,6 @@ class FolderStore:
         """Remove a backup's note, if there is one. Raise OSError."""
         with locked(self._root), contextlib.suppress(FileNotFoundError):
             (self._root / id_ / name).unlink()
-
-    def restores(self, id_: str) -> tuple[Restore, ...]:
-        """Return the restore journal; () when there is none that can be read."""
-        try:
-            body = json.loads(self.note(id_, "restore.json") or b"")
-            return tuple(Restore(**line) for line in body["volumes"])
-        except (ValueError, KeyError, TypeError):
-            return ()
-
-    def write_restores(self, id_: str, restores: Iterable[Restore]) -> None:
-        """Replace the restore journal. Raise OSError."""
-        body = {"restore": 1, "volumes": [asdict(one) for one in restores]}
-        text = json.dumps(body, indent=1).encode("ascii") + b"\n"
-        self.write_note(id_, "restore.json", text)
 
     def places(self) -> tuple[str, ...]:
         """Where it lies, by all the names that its folder may have; () for a store elsewhere."""

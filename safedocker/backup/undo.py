@@ -10,36 +10,42 @@ import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from safedocker.backup import aside, layers, records, ways
+from safedocker.backup import aside, layers, records, remake, restores, ways
 from safedocker.backup.contents import check_unchanged
 from safedocker.backup.manifest import Backup, Part
 from safedocker.backup.records import OpenContexts, Places, RecordWay
-from safedocker.backup.refill import Journal, Step, Target, find_target, restore
+from safedocker.backup.refill import Step, Target, find_target, restore
+from safedocker.backup.remake import Failed
+from safedocker.backup.restores import Journal, entry
 from safedocker.backup.store import FolderStore
 from safedocker.backup.take import RESERVE, Calm, Occasion, Progress, Stage, keep
 from safedocker.backup.verify import read_part
 from safedocker.backup.ways import Engine
 from safedocker.errors import SafedockerError
-from safedocker.loss.facts import Container, EngineIdentity, Holds, Volume
+from safedocker.loss.facts import EngineIdentity, Holds, Volume
 from safedocker.loss.plan import Kind, Loss
 
 
 @dataclass(frozen=True)
 class RestoredPart:
-    """One part that is again as the backup holds it."""
+    """One part that is again as the backup holds it; where it was not compared, `told` says what
+    it is."""
 
     part: Part
     name: str  # other than the part's when it was renamed
     step: Step
+    told: str = ""
 
 
 @dataclass(frozen=True)
 class Restored:
-    """What an undo did. `saved` holds what was replaced; `notes` are sentences for the person."""
+    """What an undo did. `saved` holds what was replaced; `notes` are sentences for the person;
+    `failed` are containers that are not back, or do not run as they did."""
 
     parts: tuple[RestoredPart, ...]
     saved: Backup | None
     notes: tuple[str, ...]
+    failed: tuple[Failed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,67 +99,75 @@ def undo(
         journal = Journal(store, backup.id, engine.identity.id if engine else "")
         restored: list[RestoredPart] = []
         saved = None
+        failed: tuple[Failed, ...] = ()
         whole = [part for part in parts if part.kind is Kind.LAYER]
         if volumes or whole:
             if engine is None:
                 raise SafedockerError("they go onto an engine", "name one with --host")
             for part in (*volumes, *whole):
                 _check_part(backup, part, store, progress)
-            _check_aside(backup, volumes, names, engine)
+            elsewhere = _check_aside(backup, volumes, names, engine, journal)
             _volumes, containers = engine.snapshot()
-            back = {part.name: _is_back(part, names, containers, journal) for part in whole}
+            again = [
+                remake.find_target(
+                    *(part, names[part.name], _head(backup, part, store)),
+                    *(engine, containers, journal),
+                )
+                for part in whole
+            ]
             occasion = Occasion(tuple(argv), cwd, caller, "undo", backup.project)
+            go_on = not all(journal.finished(entry(part, names[part.name])) for part in parts)
             targets = [
-                find_target(backup, part, names[part.name], engine, containers, journal, overwrite)
+                find_target(
+                    *(backup, part, names[part.name], engine, containers, journal),
+                    overwrite=overwrite,
+                    go_on=go_on,
+                )
                 for part in volumes
+                if part.name not in elsewhere
             ]
             saved = _save(targets, engine, store, occasion, progress, now, reserve)
+            for part in volumes:
+                if part.name in elsewhere:
+                    journal.state(part, elsewhere[part.name], done=True)
+                    restored.append(RestoredPart(part, elsewhere[part.name], Step.NOTHING))
             for target in targets:
                 try:
                     restore(target, backup, engine, store, journal, progress, saved)
                 except SafedockerError as fault:
                     raise _with_saved(fault, saved) from fault
-                restored.append(RestoredPart(target.part, target.name, target.step))
-            for part in whole:
-                if not back[part.name]:
-                    _put_back_container(part, names[part.name], backup, engine, store, journal)
-                step = Step.NOTHING if back[part.name] else Step.CREATE
-                restored.append(RestoredPart(part, names[part.name], step))
+                restored.append(RestoredPart(target.part, target.name, target.step, target.told))
+            failed = remake.put_back(
+                again,
+                lambda part: _layer(backup, part, store),
+                engine,
+                journal,
+                lambda: restores.successors(store, engine.identity.id),
+            )
+            missing = {one.name for one in failed if not one.made}
+            restored += [
+                RestoredPart(one.part, one.name, one.step, one.told)
+                for one in again
+                if one.name not in missing
+            ]
         for one in kept:
             if not one.there:
                 records.put_back(one.way, one.part, one.name, one.record, places)
-            journal.write(_entry(one.part, one.name), done=True)
+            journal.state(one.part, one.name, done=True)
             step = Step.NOTHING if one.there else Step.CREATE
             restored.append(RestoredPart(one.part, one.name, step))
-    return Restored(tuple(restored), saved, tuple(journal.notes))
+    return Restored(tuple(restored), saved, tuple(journal.notes), failed)
 
 
-def _is_back(
-    part: Part, names: Mapping[str, str], containers: Iterable[Container], journal: Journal
-) -> bool:
-    name = names[part.name]
-    return layers.is_there(name, containers, ours=journal.knows(_entry(part, name)))
-
-
-def _entry(part: Part, name: str) -> str:
-    """How the journal calls what is no volume."""
-    return f"{part.kind.value} {name}"
-
-
-def _put_back_container(
-    part: Part,
-    name: str,
-    backup: Backup,
-    engine: Engine,
-    store: FolderStore,
-    journal: Journal,
-) -> None:
+def _layer(backup: Backup, part: Part, store: FolderStore) -> Iterable[bytes]:
     if part.file is None:
         raise _damaged(backup, SafedockerError(f"{part.name} has no file"))
-    file = part.file.name
-    journal.write(_entry(part, name), done=False)
-    journal.notes += layers.put_back(name, lambda: store.open(backup.id, file), engine)
-    journal.write(_entry(part, name), done=True)
+    return store.open(backup.id, part.file.name)
+
+
+def _head(backup: Backup, part: Part, store: FolderStore) -> layers.Head:
+    """What a container's file says of it; the file was read to its end just before."""
+    return layers.head_in(_layer(backup, part, store))
 
 
 def _record(
@@ -266,9 +280,15 @@ def _check_part(backup: Backup, part: Part, store: FolderStore, progress: Progre
 
 
 def _check_aside(
-    backup: Backup, parts: Iterable[Part], names: Mapping[str, str], engine: Engine
-) -> None:
-    """What was moved aside has to stand there, and goes back on its own engine alone."""
+    backup: Backup,
+    parts: Iterable[Part],
+    names: Mapping[str, str],
+    engine: Engine,
+    journal: Journal,
+) -> dict[str, str]:
+    """What was moved aside has to stand there, and goes back on its own engine alone; return what
+    an earlier undo put into a volume of another name, with that."""
+    elsewhere = {}
     for part in parts:
         if part.aside is None:
             continue
@@ -278,7 +298,29 @@ def _check_aside(
                 f"{backup.engine.name}, and goes back on that one alone: nothing was changed",
                 "put it back there first; then it can be carried to another",
             )
-        aside.check(engine, names[part.name], part.aside)
+        name = aside.other_name(engine, journal.other_names(part), part.aside)
+        if name is None or name == names[part.name]:
+            try:
+                aside.check(engine, names[part.name], part.aside)
+            except SafedockerError as fault:
+                raise _lost(part, fault, journal) from fault
+        elif names[part.name] != part.name:
+            raise SafedockerError(
+                f"what was moved aside from the volume {part.name} was put back as {name}: nothing "
+                "was changed",
+                f"copy that: safedocker clone {name} {names[part.name]}",
+            )
+        else:
+            elsewhere[part.name] = name
+    return elsewhere
+
+
+def _lost(part: Part, fault: SafedockerError, journal: Journal) -> SafedockerError:
+    """Say where it was put, if it was, and that it stands in nobody's way."""
+    others = ", ".join(journal.other_names(part))
+    put = f": it was put back as {others}, which does not hold it any more" if others else ""
+    rest = "put the rest back: --volume names what"
+    return SafedockerError(fault.message + put, f"{fault.hint}; {rest}")
 
 
 def _unreadable(backup: Backup, file: str, fault: OSError) -> SafedockerError:

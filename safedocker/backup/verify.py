@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 
-from safedocker.backup import aside, contents, dumping, layers, records, ways
+from safedocker.backup import aside, contents, dumping, layers, records, restores, ways
 from safedocker.backup.aside import HasMover, Place
 from safedocker.backup.inventory import BadArchive
 from safedocker.backup.manifest import Backup, Part
@@ -46,7 +46,7 @@ def _part(
 ) -> PartCheck:
     """One part, with the dumps beside it."""
     if part.aside is not None:
-        found = _ask(part, part.aside, engine)
+        found = _ask(backup, part, part.aside, store, engine)
     else:
         found = _read(part, lambda: read_part(backup, part, store, progress))
         if part.file is None and not part.dumps:
@@ -59,17 +59,24 @@ def _part(
     return found
 
 
-def _ask(part: Part, place: Place, engine: HasMover | None) -> PartCheck:
+def _ask(
+    backup: Backup, part: Part, place: Place, store: FolderStore, engine: HasMover | None
+) -> PartCheck:
     if engine is None:
         return PartCheck(part.name, Found.UNKNOWN, "it was moved, and its engine can't be asked")
+    # `engine` is the one that it stands on, and what goes back goes back there alone.
+    others = restores.other_names(restores.read(store, backup.id), part)
     try:
         at = aside.stands(engine, part.name, place)
+        other = aside.other_name(engine, others, place)
     except SafedockerError as fault:
         return PartCheck(part.name, Found.UNKNOWN, fault.message.removesuffix("."))
     if at.aside == place.inode:
         return PartCheck(part.name, Found.ASIDE, f"it stands at {place.path} on its engine")
     if at.volume == place.inode:
         return PartCheck(part.name, Found.ASIDE, "it is in the volume again")
+    if other is not None:
+        return PartCheck(part.name, Found.ASIDE, f"it is in the volume {other}")
     return PartCheck(part.name, Found.MISSING, f"it is not at {place.path} on its engine")
 
 

@@ -60,6 +60,22 @@ class Execution(Protocol):
     def said(self) -> str: ...
 
 
+class Maker(Protocol):
+    """Makes containers again; edge/container.py has it."""
+
+    def make(
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        size: int,
+        layer: Iterable[bytes],
+        /,
+    ) -> str: ...
+    def join(self, id_: str, name: str, definition: Mapping[str, Any], /) -> tuple[str, ...]: ...
+    def top_layer(self, image: str, /) -> str: ...
+
+
 class Engine(Volumes, Protocol):
     """What the backup needs of an engine; edge/engine.py has it. Each raises NoEngine."""
 
@@ -77,15 +93,6 @@ class Engine(Volumes, Protocol):
     def read_layer(
         self, id_: str, /
     ) -> AbstractContextManager[tuple[str, int, Iterator[bytes]]]: ...
-    def make_container(
-        self,
-        name: str,
-        definition: Mapping[str, Any],
-        digest: str,
-        size: int,
-        layer: Iterable[bytes],
-        /,
-    ) -> tuple[str, tuple[str, ...]]: ...
     def create_config(self, record: bytes, /) -> None: ...
     def execute(
         self,
@@ -101,6 +108,8 @@ class Engine(Volumes, Protocol):
     def start(self, ids: tuple[str, ...], /) -> None: ...
     @property
     def mover(self) -> Mover: ...
+    @property
+    def maker(self) -> Maker: ...
 
 
 @dataclass(frozen=True)

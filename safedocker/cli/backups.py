@@ -74,10 +74,9 @@ def _state(store: FolderStore, backup: Backup) -> str:
 
 
 def _undone(store: FolderStore, backup: Backup) -> str:
-    restores = store.restores(backup.id)
-    if not restores:
-        return "ready"
-    return "undone" if all(one.done for one in restores) else "undo was interrupted"
+    from safedocker.backup import restores
+
+    return wording_backup.undone(restores.how_far(backup, restores.read(store, backup.id)))
 
 
 @click.command()

@@ -92,7 +92,7 @@ def expire(
     """Delete old backups. Shows what goes, and wants it typed unless --yes. Without a rule those of
     the policy count: expire.older_than, expire.keep_last, expire.free.
 
-    The newest backup always stays, and so do those that are kept, or whose undo was interrupted.
+    The newest backup always stays, and so do those that are kept, or undone only in part.
     """
     from safedocker.backup import expire as rules
 

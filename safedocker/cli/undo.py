@@ -57,7 +57,9 @@ def undo(
     """Put a backup back: the last before a command, or that of an ID or of the beginning of one.
 
     It goes to the engine it comes from. A volume that holds other data now is left alone unless
-    --overwrite or --as says what to do. Everything is compared after it was written.
+    --overwrite or --as says what to do, and so is another container of the name. Everything is
+    compared after it was written. A container that can't be made or does not start stops no other;
+    then it ends with 1 and says which, and typed again it does what is left.
 
     With --dump-into what a database wrote of itself, before it was stopped for the backup, goes
     into a running server of its kind: another version, another disk. Databases of the same names
@@ -111,6 +113,8 @@ def undo(
         backup, restored, command_of(backup), here=_is_here(backup.cwd)
     ):
         terminal.say(line)
+    if restored.failed:
+        raise wording_backup.not_back(backup, restored.failed)
 
 
 @contextlib.contextmanager

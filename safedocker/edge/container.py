@@ -197,41 +197,87 @@ def _header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
-def create_container(
-    wire: Wire, name: str, definition: Mapping[str, Any], image: str
-) -> tuple[str, tuple[str, ...]]:
-    """Make a container as it was, from an image that has its layer; return its id, and sentences
-    about what could not be as it was.
+class Maker:
+    """Makes containers again on one engine."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def make(
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        digest: str,
+        size: int,
+        layer: Iterable[bytes],
+    ) -> str:
+        """Make a container as it was, with the layer it had; return its id. It is not started, and
+        in one of its networks at the most: `join` does the rest.
+
+        Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
+        """
+        base = answers.text(definition, "Image")
+        config = answers.mapping(definition.get("Config"))
+        image = load_layer(self._wire, base, digest, size, layer, config)
+        return _create(self._wire, name, definition, image)
+
+    def join(self, id_: str, name: str, definition: Mapping[str, Any]) -> tuple[str, ...]:
+        """Connect a container that was made to those of its networks that it is not in; return
+        sentences about those that are gone. Raise SafedockerError when one would not have it."""
+        endpoints, gone = _networks(self._wire, definition)
+        found = self._wire.json("GET", f"/containers/{id_}/json", f"look at container {name}")
+        held = answers.mapping(answers.mapping(found).get("NetworkSettings"))
+        present = {*answers.mapping(held.get("Networks"))}
+        if endpoints and "none" in present and "none" not in endpoints:
+            self._ask(
+                f"disconnect {name} from no network", "none", "disconnect", {"Container": id_}
+            )
+        for net, endpoint in endpoints.items():
+            if net not in present:
+                body = {"Container": id_, "EndpointConfig": endpoint}
+                self._ask(f"connect {name} to the network {net}", net, "connect", body)
+        # A container on the network "none" can be on no other: it has to leave that first.
+        leave = "" if endpoints else f"docker network disconnect none {name}; "
+        return tuple(
+            f"the network {net} of {name} is gone; once it is there again: "
+            f"{leave}docker network connect {net} {name}"
+            for net in gone
+        )
+
+    def _ask(self, what: str, net: str, verb: str, body: Mapping[str, Any]) -> None:
+        path = f"/networks/{quote(net, safe='')}/{verb}"
+        self._wire.call("POST", path, what, body=dict(body), kind=SafedockerError)
+
+    def top_layer(self, image: str) -> str:
+        """The digest of an image's last layer; "" where it has none, or is gone."""
+        path = f"/images/{quote(image, safe=':')}/json"
+        found = self._wire.json("GET", path, "describe an image", allowed=(404,))
+        below = answers.mapping(answers.mapping(found).get("RootFS"))
+        return next(map(str, reversed(answers.sequence(below, "Layers"))), "")
+
+
+def _create(wire: Wire, name: str, definition: Mapping[str, Any], image: str) -> str:
+    """Make a container as it was, from an image that has its layer.
 
     Its anonymous volumes are mounted by their names, so that they are found again.
-    Raise SafedockerError when the engine would not.
     """
     config = dict(answers.mapping(definition.get("Config")))
     host = dict(answers.mapping(definition.get("HostConfig")))
-    old = answers.text(definition, "Id")
-    if config.get("Hostname") == old[:12]:
+    if config.get("Hostname") == answers.text(definition, "Id")[:12]:
         del config["Hostname"]
+    if answers.text(host, "NetworkMode").startswith("container:"):
+        # It tells those of the other container, and the ports of its image, but takes none.
+        # Source: moby runconfig/hostconfig_unix.go, validateNetMode.
+        for key in ("Hostname", "Domainname", "MacAddress", "ExposedPorts"):
+            config.pop(key, None)
     config["Image"] = image
     config.pop("Volumes", None)
     host["VolumesFrom"] = None
     host["Binds"], host["Mounts"] = _mounts(definition)
-    networks = answers.mapping(answers.mapping(definition.get("NetworkSettings")).get("Networks"))
-    listed = wire.json("GET", "/networks", "list its networks")
-    there = {answers.text(answers.mapping(one), "Name") for one in listed}
-    endpoints = {
-        net: _endpoint(answers.mapping(one), old) for net, one in networks.items() if net in there
-    }
-    gone = [net for net in networks if net not in there]
-    # A container on the network "none" can be on no other: it has to leave that first.
-    leave = "" if endpoints else f"docker network disconnect none {name}; "
-    notes = tuple(
-        f"the network {net} of {name} is gone; once it is there again: "
-        f"{leave}docker network connect {net} {name}"
-        for net in gone
-    )
+    endpoints, gone = _networks(wire, definition)
     if gone:
         host["NetworkMode"] = next(iter(endpoints), "none")
-    first = dict(list(endpoints.items())[:1])
+    first = dict(list(endpoints.items())[:1])  # up to 24.0 an engine takes but one here
     made = wire.call(
         "POST",
         "/containers/create",
@@ -241,16 +287,21 @@ def create_container(
         timeout=BUSY,
         kind=SafedockerError,
     )
-    id_ = answers.text(answers.mapping(made.json()), "Id")
-    for net, endpoint in list(endpoints.items())[1:]:
-        wire.call(
-            "POST",
-            f"/networks/{quote(net, safe='')}/connect",
-            f"connect {name} to the network {net}",
-            body={"Container": id_, "EndpointConfig": endpoint},
-            kind=SafedockerError,
-        )
-    return id_, notes
+    return answers.text(answers.mapping(made.json()), "Id")
+
+
+def _networks(
+    wire: Wire, definition: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What was asked of each of its networks that is there, and the names of those that are not."""
+    networks = answers.mapping(answers.mapping(definition.get("NetworkSettings")).get("Networks"))
+    listed = wire.json("GET", "/networks", "list its networks")
+    there = {answers.text(answers.mapping(one), "Name") for one in listed}
+    old = answers.text(definition, "Id")
+    endpoints = {
+        net: _endpoint(answers.mapping(one), old) for net, one in networks.items() if net in there
+    }
+    return endpoints, [net for net in networks if net not in there]
 
 
 def _mounts(definition: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
@@ -281,5 +332,6 @@ def _endpoint(one: Mapping[str, Any], old: str) -> dict[str, Any]:
     return {
         "IPAMConfig": one.get("IPAMConfig"),
         "Links": one.get("Links"),
+        "DriverOpts": one.get("DriverOpts"),
         "Aliases": [alias for alias in aliases if alias != old[:12]],
     }

@@ -20,9 +20,8 @@ from safedocker.edge import answers, heirs, swarm, weights
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
 from safedocker.edge.container import (
-    create_container,
+    Maker,
     inspect_container,
-    load_layer,
     read_layer,
 )
 from safedocker.edge.direct import Direct
@@ -433,23 +432,10 @@ class Engine:
         """Give digest, size and bytes of the tar of what a container wrote outside its mounts."""
         return read_layer(self._wire, id_, self._porter.stamp)
 
-    def make_container(
-        self,
-        name: str,
-        definition: Mapping[str, Any],
-        digest: str,
-        size: int,
-        layer: Iterable[bytes],
-    ) -> tuple[str, tuple[str, ...]]:
-        """Make a container as it was, with the layer it had; return its id, and sentences about
-        what could not be as it was. It is not started.
-
-        Raise SafedockerError when its image is gone, its name is taken, or the layer is another.
-        """
-        base = answers.text(definition, "Image")
-        config = answers.mapping(definition.get("Config"))
-        image = load_layer(self._wire, base, digest, size, layer, config)
-        return create_container(self._wire, name, definition, image)
+    @property
+    def maker(self) -> Maker:
+        """Makes containers again."""
+        return Maker(self._wire)
 
     def sweep(self) -> tuple[str, ...]:
         """Remove helpers of processes that are gone; return the containers' names."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from safedocker.edge.wording import clean, count, own_command, short, to_type
+from safedocker.errors import SafedockerError
 from safedocker.loss.facts import Bytes
 from safedocker.loss.plan import Kind
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from safedocker.backup.feeding import Fed
     from safedocker.backup.manifest import Backup, Dump, Part
     from safedocker.backup.notes import Check, Drill, Notes, PartDrill
+    from safedocker.backup.remake import Failed
+    from safedocker.backup.restores import Undone
     from safedocker.backup.store import Abandoned
     from safedocker.backup.undo import Restored
     from safedocker.backup.ways import Offer
@@ -298,10 +301,38 @@ def done(backup: Backup, restored: Restored) -> Iterator[str]:
         name = short(one.name) if one.part.kind.is_volume else f"{_word(one.part)} {one.name}"
         if one.name != one.part.name:
             name += f" (was {short(one.part.name)})"
-        yield f"  {name}: {one.step.value}; {_holds(one.part)}"
+        yield f"  {name}: {one.step.value}; {one.told or _holds(one.part)}"
     if restored.saved:
         yield f"what was replaced is in the backup {restored.saved.id}"
     yield from restored.notes
+
+
+def not_back(backup: Backup, failed: Sequence[Failed]) -> SafedockerError:
+    """What an undo could not do: the containers that are missing, and those that do not run."""
+    told = []
+    hints = []
+    for one in failed:
+        how = "is there and does not run as it did" if one.made else "is not back"
+        told.append(f"the container {one.name} {how}: {one.fault.message.removesuffix('.')}")
+        hints += [one.fault.hint] if one.fault.hint else []
+    rest = f"the rest is back; once that is mended, type it again: {own_command()} undo"
+    return SafedockerError(
+        "; ".join(told), "; ".join((*dict.fromkeys(hints), f"{rest} {backup.id}"))
+    )
+
+
+def undone(far: Undone) -> str:
+    """How far a backup is put back, in a few words."""
+    left = ", ".join(short(part.name) for part in far.left)
+    left += " is left" if len(far.left) == 1 else " are left"
+    if far.begun:
+        return f"undo was interrupted: {left}"
+    if far.left:
+        return f"partly undone: {left}" if far.any else "ready"
+    told = [
+        short(part.name) + (f" as {name}" if name else " by its dump") for part, name in far.beside
+    ]
+    return ", ".join(("undone", *told, *(["on another engine"] if far.far else [])))
 
 
 def _holds(part: Part) -> str:
@@ -333,12 +364,17 @@ def start_again(
         yield f"to start the project again: {place}{up}"
         if "-" in command.project_values("file"):
             yield "its Compose file came on standard input: give it there again"
+    back = {one.part.name for one in restored.parts if one.part.kind is Kind.LAYER}
     for one in lone:
+        # A container that is back mounts it by the name it had.
+        mounted = {use.container for use in one.part.used_by if one.name == one.part.name} & back
         for use in one.part.used_by:
+            if use.container in mounted:
+                continue
             yield f"to mount {short(one.name)} as {use.container} had it: " + shlex.join(
                 ("docker", "run", "-v", f"{one.name}:{use.target}", use.image)
             )
-        if _anonymous(one.part) and one.name == one.part.name:
+        if _anonymous(one.part) and one.name == one.part.name and not mounted:
             yield (
                 f"to give {short(one.name)} a name: {own_command()} undo "
                 f"{backup.id} --volume {to_type(one.name)} --as NAME"

@@ -15,6 +15,7 @@ import pytest
 
 import safedocker
 from safedocker import cli
+from safedocker.backup import restores
 from safedocker.backup.inventory import Inventory
 from safedocker.backup.manifest import (
     Backup,
@@ -27,7 +28,8 @@ from safedocker.backup.manifest import (
     Use,
 )
 from safedocker.backup.refill import Step
-from safedocker.backup.store import Claim, FolderStore, Restore
+from safedocker.backup.restores import Restore
+from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.undo import Restored, RestoredPart
 from safedocker.command.parse import parse
 from safedocker.edge import wording_backup
@@ -171,10 +173,12 @@ def test_backups_are_listed_newest_first_and_a_damaged_one_hides_none(place):
 
 def test_the_state_tells_of_an_undo(place):
     made = place.keep(backup())
-    place.store.write_restores(made.id, [Restore("ENGINE", "shop_pgdata", done=True)])
+    restores.write(place.store, made.id, [Restore("ENGINE", "shop_pgdata", done=True)])
     assert place.call("backups").stdout.rstrip().endswith("undone")
-    place.store.write_restores(made.id, [Restore("ENGINE", "shop_pgdata", done=False)])
-    assert place.call("backups").stdout.rstrip().endswith("undo was interrupted")
+    restores.write(place.store, made.id, [Restore("ENGINE", "shop_pgdata", done=False)])
+    assert (
+        place.call("backups").stdout.rstrip().endswith("undo was interrupted: shop_pgdata is left")
+    )
 
 
 def test_show_tells_everything_the_manifest_knows(place):
@@ -320,7 +324,7 @@ def test_undo_tells_of_a_backup_that_was_killed(place):
 
 
 def told(made, *volumes, here=False):
-    restored = Restored(tuple(volumes), None, ())
+    restored = Restored(tuple(volumes), None, (), ())
     program, *words = made.argv
     command = parse(program, words)[0] if program in {"docker", "docker-compose"} else None
     return list(wording_backup.start_again(made, restored, command, here=here))

@@ -11,10 +11,10 @@ from dataclasses import replace
 import pexpect
 import pytest
 
-from safedocker.backup import notes
+from safedocker.backup import notes, restores
 from safedocker.backup.aside import Place
 from safedocker.backup.manifest import Stored
-from safedocker.backup.store import Restore
+from safedocker.backup.restores import Restore
 from safedocker.loss.plan import Kind
 from tests.cli.test_cli import ROOT, backup, part, place
 
@@ -108,7 +108,7 @@ def test_nothing_is_deleted_during_a_freeze(place, five):
 
 def test_what_is_kept_or_half_undone_or_elsewhere_stays(place, five):
     assert place.call("keep", five[0].id).returncode == 0
-    place.store.write_restores(five[1].id, [Restore("ENGINE", "v40", done=False)])
+    restores.write(place.store, five[1].id, [Restore("ENGINE", "v40", done=False)])
     done = place.call("expire", "--keep-last", "1", "--yes")
     assert done.returncode == 0
     assert left(place) == [five[0].id, five[1].id, five[4].id]

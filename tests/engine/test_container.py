@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,13 @@ def kept(engine: Engine, id_: str) -> tuple[str, bytes]:
         return digest, layer
 
 
+def remade(
+    engine: Engine, name: str, definition: dict[str, object], *layer: Any
+) -> tuple[str, tuple[str, ...]]:
+    made = engine.maker.make(name, definition, *layer)
+    return made, engine.maker.join(made, name, definition)
+
+
 def test_a_container_comes_back_with_its_layer_and_all_that_was_asked_of_it(
     box: PrivateEngine, client: Engine
 ) -> None:
@@ -81,9 +89,7 @@ def test_a_container_comes_back_with_its_layer_and_all_that_was_asked_of_it(
     assert digest == f"sha256:{hashlib.sha256(layer).hexdigest()}"
     assert box.holdings()["image"] == before[2], "no image of ours is left"
     box.run("docker", "rm", "box")
-    made, notes = client.make_container(
-        "box", definition, digest, len(layer), [layer[:7], layer[7:]]
-    )
+    made, notes = remade(client, "box", definition, digest, len(layer), [layer[:7], layer[7:]])
     assert notes == ()
     assert (exported(box), settled(box)) == before[:2]
     assert made in box.holdings()["container"]
@@ -99,7 +105,7 @@ def test_another_layer_than_that_of_the_digest_is_refused(
     box.run("docker", "rm", "box")
     torn = layer.replace(b"hi", b"ho")
     with pytest.raises(SafedockerError):
-        client.make_container("box", definition, digest, len(torn), [torn])
+        remade(client, "box", definition, digest, len(torn), [torn])
     assert not box.holdings()["container"]
 
 
@@ -107,7 +113,7 @@ def test_an_image_that_is_gone_is_told(box: PrivateEngine, client: Engine) -> No
     id_ = box.run("docker", "ps", "-aq", "--no-trunc").stdout.strip()
     definition = client.definition(id_) | {"Image": f"sha256:{'0' * 64}"}
     with pytest.raises(SafedockerError, match="made from is not there"):
-        client.make_container("box", definition, "sha256:0", 0, [])
+        remade(client, "box", definition, "sha256:0", 0, [])
 
 
 def test_a_network_that_is_gone_is_told_and_the_container_is_made(
@@ -118,7 +124,7 @@ def test_a_network_that_is_gone_is_told_and_the_container_is_made(
     digest, layer = kept(client, id_)
     box.run("docker", "rm", "box")
     box.run("docker", "network", "rm", "inner")
-    _made, (note,) = client.make_container("box", definition, digest, len(layer), [layer])
+    _made, (note,) = remade(client, "box", definition, digest, len(layer), [layer])
     box.run("docker", "network", "create", "inner")
     box.run("sh", "-c", note.partition("again: ")[2])
     assert settled(box)["networks"] == {"inner": []}

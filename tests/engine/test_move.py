@@ -310,9 +310,11 @@ def test_a_moved_volume_may_come_back_beside_the_one_there_is_now(shell: Shell):
 
     assert (shell.place("data") / "file").read_text() == "new"
     assert (shell.place("older") / "file").read_text() == "old"
-    gone = shell.run("safedocker undo")
-    assert gone.returncode == 1
-    assert "is not at" in gone.stderr
+    again = shell.run("safedocker undo", check=True)
+    assert "older (was data): already there" in again.stdout
+    other = shell.run("safedocker undo --as third")
+    assert other.returncode == 1
+    assert "safedocker clone older third" in other.stderr
     assert (shell.place("data") / "file").read_text() == "new"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from safedocker.backup import restores
 from safedocker.backup.inventory import Inventory
 from safedocker.backup.manifest import (
     Backup,
@@ -28,7 +29,8 @@ from safedocker.backup.manifest import (
     dump,
     load,
 )
-from safedocker.backup.store import STORES, Claim, FolderStore, Restore
+from safedocker.backup.restores import Restore
+from safedocker.backup.store import STORES, Claim, FolderStore
 from safedocker.errors import SafedockerError
 from safedocker.loss.plan import Kind
 
@@ -129,7 +131,7 @@ def test_files_are_private_whatever_the_umask(store: FolderStore, root: Path, um
     before = os.umask(umask)
     try:
         backup = committed(store)
-        store.write_restores(backup.id, [Restore("ID", "db", done=True)])
+        restores.write(store, backup.id, [Restore("ID", "db", done=True)])
     finally:
         os.umask(before)
     for path in [root.parent, root, *root.rglob("*")]:
@@ -246,13 +248,13 @@ def test_empty_store_is_empty(store: FolderStore, root: Path) -> None:
 
 def test_restore_journal_is_replaced_whole(store: FolderStore, root: Path) -> None:
     id_ = committed(store).id
-    assert store.restores(id_) == ()
+    assert restores.read(store, id_) == ()
     begun = Restore("ID", "db", done=False)
-    store.write_restores(id_, [begun])
-    store.write_restores(id_, [replace(begun, done=True), begun])
-    assert store.restores(id_) == (replace(begun, done=True), begun)
+    restores.write(store, id_, [begun])
+    restores.write(store, id_, [replace(begun, done=True), begun])
+    assert restores.read(store, id_) == (replace(begun, done=True), begun)
     (root / id_ / "restore.json").write_text("{")
-    assert store.restores(id_) == ()
+    assert restores.read(store, id_) == ()
 
 
 def test_backup_that_is_worked_on_is_not_deleted(store: FolderStore) -> None:
@@ -481,7 +483,7 @@ def test_read_only_disk_is_told_and_still_read(small_disk: Path) -> None:
     with store.hold(backup.id):
         assert b"".join(store.open(backup.id, "volume-1.tar.zst")) == b"".join(PIECES)
         with pytest.raises(OSError, match="Read-only"):
-            store.write_restores(backup.id, [])
+            restores.write(store, backup.id, [])
 
 
 def test_place_that_is_a_file_is_told(tmp_path: Path) -> None:
