@@ -4,9 +4,10 @@ something done to the world: HARM, a line for sh.
     python dying.py STEPS N HARM shim ROOT docker SHIM REAL LOCALE words ...
     python dying.py STEPS N HARM own ROOT words ...
 
-A step is whatever changes something outside the process: a file opened for writing, written,
-synced, renamed or removed, a folder, a request that asks the engine to do something, a program that
-is started, and the exec. The harm is done before the step; the steps come to STEPS, a line each.
+N is a number, or words that the step's line has. A step is whatever changes something outside the
+process: a file opened for writing, written, synced, renamed or removed, a folder, a request that
+asks the engine to do something, a program that is started, and the exec. The harm is done before
+the step; the steps come to STEPS, a line each.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _ASKS = (b"POST ", b"PUT ", b"DELETE ")
 
 
-def watch(steps: int, last: int, harm: str) -> None:
+def watch(steps: int, last: str, harm: str) -> None:
     """Count from here on; do the harm at the `last` step."""
     done = 0
     write, sync = os.write, os.fsync
@@ -32,9 +33,10 @@ def watch(steps: int, last: int, harm: str) -> None:
         nonlocal done
         done += 1
         write(steps, f"{name}\n".encode(errors="replace"))
-        if done == last and harm:
+        now = done == int(last) if last.isdigit() else last in name
+        if now and harm:
             os.system(harm)  # noqa: S605 - the test's own words
-        elif done == last:
+        elif now:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def heard(event: str, told: tuple[object, ...]) -> None:
@@ -69,13 +71,13 @@ def main() -> None:
     if program == "shim":
         from safedocker import shim
 
-        watch(steps, int(last), harm)
+        watch(steps, last, harm)
         shim.main(["-c", root, *words])
     else:
         from safedocker import cli
 
         sys.argv = ["safedocker", *words]
-        watch(steps, int(last), harm)
+        watch(steps, last, harm)
         cli.main()
 
 

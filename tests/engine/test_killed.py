@@ -47,7 +47,7 @@ class Guarded:
         return str(mount["Name"])
 
     def dies(
-        self, last: int, *words: str, own: bool = False, harmed: Mapping[str, str] = NOTHING
+        self, last: int | str, *words: str, own: bool = False, harmed: Mapping[str, str] = NOTHING
     ) -> tuple[int, list[str], str]:
         """Run a command of the shim's, or of our `own`, with the harm done at that step; return how
         it ended, its steps until then, and what it said."""
@@ -69,7 +69,7 @@ class Guarded:
         steps = self.told.read_text().splitlines() if self.told.exists() else []
         assert self.harm or done.returncode in {0, -signal.SIGKILL}, done.stderr
         assert "Traceback" not in done.stderr, done.stderr
-        return done.returncode, steps[:last], done.stderr
+        return done.returncode, steps[: last if isinstance(last, int) else None], done.stderr
 
     def put_right(self) -> str:
         """The next run of the shim, whatever for; return what it says."""
@@ -144,6 +144,38 @@ def check_undo(guarded: Guarded, every: int, *, idle: bool = False) -> list[str]
         if code == 0:
             return steps
     raise AssertionError("it never came to its end")
+
+
+def check_project(guarded: Guarded, last: int | str) -> tuple[int, list[str]]:
+    """Kill an undo of a volume and of two containers, one in the other's network, at a step, and
+    run it again; return how it ended first, and its steps."""
+    shell = guarded.shell
+    program = "sh -c 'trap \"exit 0\" TERM; echo m >/mark; while :; do sleep 0.05; done'"
+    volume = guarded.begin()
+    shell.out("docker network create more; docker network connect more app")
+    shell.out("docker exec app sh -c 'echo m >/mark'")
+    shell.out(f"docker run -d --name also --network container:app busybox {program}")
+    until(lambda: len(shell.ask("/containers/also/changes") or ()) > 0)
+    environ: Mapping[str, Any] = {**guarded.environ, "SAFEDOCKER_ASK_ABOVE": "0"}
+    shell.run("docker rm -fv also app", check=True, **environ)
+    until(lambda: not shell.behind())
+    assert not shell.ask("/containers/json")
+    backup = shell.backups()[-1]
+    code, steps, _said = guarded.dies(last, "undo", own=True)
+    at = f"step {last}: {steps[-1:]}"
+    if code:
+        shell.run("safedocker undo", check=True)
+    assert guarded.rows(volume) == HOLDS, at
+    assert shell.running() == {"also", "app"}, at
+    networks = shell.ask("/containers/app/json")["NetworkSettings"]["Networks"]
+    assert {*networks} == {"bridge", "more"}, at
+    for name in ("also", "app"):
+        assert shell.out(f"docker exec {name} cat /mark") == "m", at
+    told = json.loads(shell.run("safedocker backups --json", check=True).stdout)
+    assert [one["state"] for one in told if one["id"] == backup] == ["undone"], at
+    assert (shell.partial(), shell.helpers()) == ([], []), at
+    shell.out(f"docker rm -f also app; docker volume rm {volume}; docker network rm more")
+    return code, steps
 
 
 @contextlib.contextmanager
@@ -250,6 +282,23 @@ def test_an_undo_killed_before_every_single_step(guarded: Guarded):
 @pytest.mark.parametrize("guarded", WAYS, indirect=True)
 def test_an_undo_into_a_containers_volume_killed_before_every_single_step(guarded: Guarded):
     assert len(check_undo(guarded, 1, idle=True)) > 10
+
+
+@pytest.mark.played
+@pytest.mark.parametrize("guarded", WAYS, indirect=True)
+def test_an_undo_of_containers_killed_before_every_single_step(guarded: Guarded):
+    for last in numbers(1):
+        code, steps = check_project(guarded, last)
+        if code == 0:
+            break
+    assert sum("/containers/create?name=a" in step for step in steps) == 2
+
+
+@pytest.mark.parametrize("guarded", ["archive"], indirect=True)
+def test_an_undo_killed_between_making_containers_and_starting_them(guarded: Guarded):
+    code, steps = check_project(guarded, "/start ")
+    assert code
+    assert sum("/containers/create?name=a" in step for step in steps) == 2
 
 
 @pytest.mark.parametrize("guarded", WAYS, indirect=True)
