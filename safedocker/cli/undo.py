@@ -70,7 +70,7 @@ def undo(
 
     store = open_store()
     screen = terminal.Terminal()
-    backup = find_backup(store, id_)
+    backup = meant(store, id_)
     names = tuple(full_name(backup, name) for name in only)
     rename = _renamed(backup, names, renamed)
     options = {"host": host, "context": context}
@@ -115,6 +115,21 @@ def undo(
         terminal.say(line)
     if restored.failed:
         raise wording_backup.not_back(backup, restored.failed)
+
+
+def meant(store: FolderStore, id_: str | None) -> Backup:
+    """The backup to be put back. Where an undo was broken off that had backed up what it replaces,
+    the newest is that, and who types `undo` once more means the one before."""
+    from safedocker.backup import restores
+
+    backup = find_backup(store, id_)
+    if id_ is None and backup.form == "undo":
+        held = {part.name for part in backup.parts}
+        for older in store.list().backups:
+            lines = restores.read(store, older.id)
+            if held & {line.volume for line in lines if not line.done}:
+                return older
+    return backup
 
 
 @contextlib.contextmanager

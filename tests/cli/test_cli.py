@@ -31,6 +31,7 @@ from safedocker.backup.refill import Step
 from safedocker.backup.restores import Restore
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.undo import Restored, RestoredPart
+from safedocker.cli.undo import meant
 from safedocker.command.parse import parse
 from safedocker.edge import wording_backup
 from safedocker.loss.plan import Kind
@@ -179,6 +180,17 @@ def test_the_state_tells_of_an_undo(place):
     assert (
         place.call("backups").stdout.rstrip().endswith("undo was interrupted: shop_pgdata is left")
     )
+
+
+def test_an_undo_that_was_broken_off_is_meant_and_not_what_it_replaced(place):
+    made = place.keep(backup())
+    replaced = place.keep(backup(form="undo"), 1)
+    assert meant(place.store, None) == replaced
+    restores.write(place.store, made.id, [Restore("ENGINE", "shop_pgdata", done=False)])
+    assert meant(place.store, None) == made
+    assert meant(place.store, replaced.id) == replaced
+    later = place.keep(backup(), 2)
+    assert meant(place.store, None) == later
 
 
 def test_show_tells_everything_the_manifest_knows(place):
