@@ -46,7 +46,7 @@ def recover(found: Abandoned, engine: Engine, store: FolderStore) -> tuple[str, 
         return after_the_command(backup, engine, store)
     if found.moving and backup is not None:
         notes += _call_off(backup, engine, store)
-    return notes + _start_again(found.stopped, engine)
+    return notes + _as_they_are(found.stopped, engine)
 
 
 def _same_engine(backup: Backup | None, found: Abandoned, here: EngineIdentity) -> bool:
@@ -113,6 +113,27 @@ def _any_paused(backup: Backup, engine: Engine) -> bool:
         return False
     _volumes, containers = engine.snapshot()
     return any(one.id in paused and one.state == "paused" for one in containers)
+
+
+def _as_they_are(stopped: Iterable[StoppedContainer], engine: Engine) -> tuple[str, ...]:
+    """Start those again that can be; of the others say what they are now."""
+    _volumes, containers = engine.snapshot()
+    states = {one.id: one.state for one in containers}
+    # An engine that starts again ends what was paused, and that is no state to go on from.
+    ended = [one for one in stopped if one.paused and states.get(one.id) == "exited"]
+    told = tuple(
+        f"{one.name}, which it had paused, has ended since; to start it: docker start {one.name}"
+        for one in ended
+    )
+    if again := _start_again(stopped, engine):
+        return again + told
+    rest = [one.name for one in stopped if one.id in states and one not in ended]
+    gone = [one.name for one in stopped if one.id not in states]
+    if rest:
+        told += (f"of what it had stopped runs again: {', '.join(rest)}",)
+    if gone:
+        told += (f"of what it had stopped is gone: {', '.join(gone)}",)
+    return told
 
 
 def _start_again(stopped: Iterable[StoppedContainer], engine: Engine) -> tuple[str, ...]:

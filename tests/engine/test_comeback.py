@@ -187,3 +187,27 @@ def test_what_was_moved_aside_and_put_back_under_another_name_is_no_loss(shell26
     gone = shell.run("safedocker undo")
     assert gone.returncode == 1
     assert "put back as ma2" in gone.stderr
+
+
+def test_what_a_killed_run_paused_is_told_by_what_it_is_now(shell26: Shell):
+    """An engine that starts again ends what was paused."""
+    shell = shell26
+    names = ("pz", "runs", "ends")
+    for name in names:
+        shell.out(f"docker run -d --name {name} {MARKS}")
+    resting = [{"id": id_of(shell, one), "name": one, "paused": one == "pz"} for one in names]
+    shell.out("docker kill pz ends")
+    folder = shell.store / "20261101-020304-abcd"
+    folder.mkdir(parents=True)
+    engine = shell.out("docker info -f '{{.Name}}'")
+    lines = (
+        {"claim": 1, "id": folder.name, "pid": 1, "at": "2026-11-01T02:03:04+00:00", "argv": []},
+        {"engine": engine, "stopping": resting},
+    )
+    Path(folder, "claim").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told = shell.run("docker volume rm nothing").stderr
+    assert "docker start pz" in told
+    assert "unpause" not in told
+    assert "docker start runs" not in told
+    assert "started again: ends" in told
+    assert shell.running() == {"runs", "ends"}
