@@ -20,7 +20,7 @@ EVERY_BIND_MADE_SINCE = (5, 0, 2)
 RENEWING = ("always", "build", "refresh", "daily", "weekly", "every_")
 
 _LINE = re.compile(
-    r"^\s*(?:DRY-RUN MODE -\s+)?(Container|Volume)\s+\"?([^\s\"]+)\"?\s+"
+    r"^\s*(?:DRY-RUN MODE -\s+)?(Container|Volume|Image)\s+\"?([^\s\"]+)\"?\s+"
     r"(Removing|Removed|Resource is still|Recreate|Recreated|Creating)\b"
 )
 _QUESTION = re.compile(r"Volume \"([^\"]+)\" exists but doesn't match configuration")
@@ -207,4 +207,5 @@ def read_dry_run(text: str) -> DryRun:
         replaced=names("Container", "Recrea"),
         made=names("Volume", "Creati"),
         asked=tuple(dict.fromkeys(_QUESTION.findall(text))),
+        images=names("Image", "Removi", "Remove"),
     )

@@ -32,6 +32,8 @@ def removed_by_down(command: Command, facts: Facts) -> Removed:
     model = facts.model
     if model is None:
         return Removed((), ())
+    if waits(command):
+        return Removed((), _of_project(facts, model))
     known = set(model.services) | set(model.disabled)
     orphans_too = command.on("remove-orphans") or facts.remove_orphans
     with_volumes: list[Container] = []
@@ -86,6 +88,27 @@ def volumes_of_down(command: Command, facts: Facts) -> tuple[Candidate, ...]:
     return (_listed(model.dry_run) if model.dry_run else labelled) + declared + externals
 
 
+def images_of_down(command: Command, facts: Facts) -> tuple[str, ...]:
+    """The names of images that `compose down --rmi` tries to remove: those of the services, or,
+    with `local`, those that Compose named. Source: docker/compose pkg/compose/image_pruner.go;
+    compose/service.py remove_image (1.29.2).
+    """
+    which, model = command.value("rmi"), facts.model
+    if which not in {"all", "local"} or model is None:
+        return ()
+    if model.dry_run is not None:
+        return model.dry_run.images
+    return tuple(
+        one.image
+        for one in model.definitions
+        if one.image
+        and (
+            which == "all"
+            or one.image in {f"{model.project}-{one.name}", f"{model.project}_{one.name}"}
+        )
+    )
+
+
 def _listed(dry_run: DryRun) -> tuple[Candidate, ...]:
     return tuple(
         Candidate(name, False, "Compose's own dry run removes it") for name in dry_run.volumes
@@ -123,7 +146,7 @@ def rehearsal(command: Command, versions: Clients) -> tuple[str, ...] | None:
     Given only when this Compose has one, and when reading the words as it will proves that the
     added flag wins: a rehearsal that were none would do what we are here to prevent.
     """
-    if versions.compose is None or versions.compose < DRY_RUN_SINCE:
+    if versions.compose is None or versions.compose < DRY_RUN_SINCE or waits(command):
         return None
     if any(word.startswith("--dry-run") for word in (*command.prefix, *command.rest)):
         return None
@@ -131,6 +154,11 @@ def rehearsal(command: Command, versions: Clients) -> tuple[str, ...] | None:
     (reading,) = parse(command.program, words, versions)
     same = reading.path == command.path and reading.operands == command.operands
     return words if same and reading.on("dry-run") and not reading.error else None
+
+
+def waits(command: Command) -> bool:
+    """Does it remove the project only when a service has ended, which nothing may hasten?"""
+    return command.path[-1] == "wait"
 
 
 def safer_down(command: Command) -> str:

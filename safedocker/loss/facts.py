@@ -355,6 +355,7 @@ class DryRun:
     replaced: tuple[str, ...] = ()  # containers removed, and made anew under the same name
     made: tuple[str, ...] = ()  # volumes
     asked: tuple[str, ...] = ()  # volumes that Compose would ask about: may they be made anew?
+    images: tuple[str, ...] = ()  # names that are removed, those in use too
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,10 @@ def _volumes_for_real(command: Command) -> bool:
     return command.on("volumes") and not command.on("dry-run")
 
 
+def _downs_project(command: Command) -> bool:
+    return command.on("down-project") and not command.on("dry-run")
+
+
 def _mounts(command: Command) -> bool:
     return any(name in {"volume", "mount", "volumes-from"} for name, _ in command.flags)
 
@@ -233,6 +237,15 @@ FORMS = (
         "removes the project's containers with all that they wrote outside their volumes",
         "",
         "docker/compose pkg/compose/down.go",
+    ),
+    Form(
+        "compose-wait-down",
+        ("compose", "wait"),
+        _downs_project,
+        Reach.PROJECT_DOWN,
+        "removes the project's containers, and orphans, once a service has ended",
+        "",
+        "docker/compose pkg/compose/wait.go",
     ),
     Form(
         "compose-rm-volumes",

@@ -70,6 +70,15 @@ def _named(command: Command, facts: Facts) -> tuple[Loss, ...]:
     return tuple(_loss(image, "named in the command") for image in store.gone)
 
 
+def of_down(names: Iterable[str], facts: Facts, gone: Iterable[Container]) -> tuple[Loss, ...]:
+    """What goes of the images of these names once the containers `gone` are."""
+    dropped = {container.id for container in gone}
+    store = _Store(facts, [c for c in facts.containers if c.id not in dropped])
+    for name in names:
+        store.remove(name, force=False, prunes=True)
+    return tuple(_loss(image, "the image of a service") for image in store.gone)
+
+
 def _loss(image: Image, why: str) -> Loss:
     name = image.names[0] if image.names else image.id.removeprefix("sha256:")[:12]
     return Loss(Kind.IMAGE, name, None, why, id=image.id, size=image.size, at_least=image.size)

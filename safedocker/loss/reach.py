@@ -386,13 +386,14 @@ def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
         }
     stays += bind_mounts(removed.all)
     project = facts.model.project if facts.model else None
+    dropped = images.of_down(compose.images_of_down(command, facts), facts, removed.all)
     plan = _plan(
         command,
         form,
         facts,
-        losses.values(),
+        (*losses.values(), *dropped),
         stays,
-        stops=removed.all,
+        stops=() if compose.waits(command) else removed.all,
         gaps=gone.gaps,
         project=project,
     )

@@ -125,7 +125,8 @@ def _of_form(settled: Settled, engine: Engine, facts: Facts) -> Facts:
     targets = operands.targets(command, versions.docker)
     if any(target.collection == "plugins" for target in targets):
         facts = replace(facts, plugins=engine.plugins())
-    if form.reach.replaceable or command.path == ("system", "prune"):
+    of_down = form.reach is Reach.PROJECT_DOWN and command.value("rmi")
+    if form.reach.replaceable or command.path == ("system", "prune") or of_down:
         facts = replace(facts, images=engine.images())
     if form.reach is Reach.HOST_PATHS:
         facts = hostpaths.of_run(settled, engine, facts)

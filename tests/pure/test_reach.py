@@ -17,6 +17,7 @@ from safedocker.loss.facts import (
     DryRun,
     EngineIdentity,
     Facts,
+    Image,
     Model,
     ModelVolume,
     Mount,
@@ -171,6 +172,41 @@ def test_where_the_dry_run_lists_less_than_the_model_the_model_counts_too():
     model = Model("app", (ModelVolume("d", "app_d", False),), ("web",), dry_run=DryRun((), ()))
     held = facts(volume("app_d"), containers=project("web"), model=model, compose=(2, 26, 1))
     assert lost("docker compose down -v", held) == ["app_d"]
+
+
+def test_a_project_goes_with_its_orphans_once_a_service_has_ended_and_nothing_is_stopped_before():
+    model = Model("app", (), ("web",))
+    running = [replace(one, running=True, state="running") for one in project("web", "old")]
+    held = facts(containers=running, model=model, compose=(2, 26, 1))
+    told = plan("docker compose wait --down-project web", held)
+    assert [loss.name for loss in told.losses] == ["app-old-1", "app-web-1"]
+    assert not told.stops
+    assert not told.pauses
+    assert forms.match(parse("docker", ["compose", "wait", "web"], V2)[0]) is None
+
+
+def test_down_with_images_takes_those_that_have_no_other_name_and_no_other_container():
+    """As seen on 26.1 and 28.5: Compose's dry run lists every name, and the engine decides."""
+    made, kept, used = (Image(id=f"sha256:{n}", names=names, size=1) for n, names in IMAGES.items())
+    other = replace(container("other"), image_id=used.id)
+    rehearsed = DryRun(("app-web-1",), (), images=("app-web:latest", "mine:1", "kept:1", "used:1"))
+    model = Model("app", (), ("web",), dry_run=rehearsed)
+    held = facts(
+        containers=[*project("web"), other],
+        images=(made, kept, used),
+        model=model,
+        compose=(2, 26, 1),
+    )
+    told = plan("docker compose down --rmi all", held).losses
+    assert [one.name for one in told if one.kind is Kind.IMAGE] == ["app-web:latest"]
+    assert Kind.IMAGE not in {one.kind for one in plan("docker compose down", held).losses}
+
+
+IMAGES = {
+    "a": ("app-web:latest", "mine:1"),
+    "b": ("kept:1", "kept:2"),
+    "c": ("used:1",),
+}
 
 
 def test_services_named_without_a_rehearsal_are_read_as_the_whole_project():
