@@ -61,10 +61,16 @@ RELEASES = {
 }
 
 
-# The shells that people have and a bare machine has not, and sudo.
+# The shells that people have and a bare machine has not, sudo, and both ends of ssh, each with the
+# libraries that it may not have either.
 SHELLS = Release(
     "bookworm",
-    ("zsh", "zsh-common", "fish", "fish-common", "sudo", "libpcre2-32-0", "libcap2", "libstdc++6"),
+    (
+        *("zsh", "zsh-common", "fish", "fish-common", "libpcre2-32-0", "libcap2", "libstdc++6"),
+        *("sudo", "openssh-server", "openssh-client", "libwrap0", "libnsl2", "libtirpc3"),
+        *("libtirpc-common", "libgssapi-krb5-2", "libkrb5-3", "libk5crypto3", "libkrb5support0"),
+        *("libkeyutils1", "libcom-err2"),
+    ),
     "shells",
 )
 

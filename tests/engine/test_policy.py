@@ -4,6 +4,7 @@ And the policy's files, the freeze and SAFEDOCKER=off as people use them."""
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -14,7 +15,11 @@ import pexpect
 import pytest
 from jsonschema import Draft202012Validator
 
+from tests.conftest import missing
+from tests.debian import Unavailable
 from tests.engine.conftest import ROOT, Screen, Shell
+from tests.engines import SYSTEM_PATH
+from tests.ssh import Host
 
 pytestmark = pytest.mark.engine
 
@@ -97,13 +102,48 @@ def cron(shell: Shell, line: str, **environ: Any) -> subprocess.CompletedProcess
     )
 
 
+def _over_ssh(
+    shell: Shell, line: str, environ: dict[str, Any], *, terminal: bool
+) -> tuple[list[str], dict[str, str]]:
+    """A host where the login finds the shims, and what is said of one command stands before it."""
+    try:
+        host = Host(shell.home / "host", shell.home, shell.environ)
+    except Unavailable as reason:
+        missing("26", reason)
+    told = [f"{name}={value}" for name, value in environ.items()]
+    before = ["env", *told] if told else []
+    argv = host.argv(shlex.join([*before, *line.split()]), terminal=terminal)
+    return argv, {"PATH": SYSTEM_PATH, "HOME": str(shell.home)}
+
+
+def ssh(shell: Shell, line: str, **environ: Any) -> subprocess.CompletedProcess[str]:
+    argv, around = _over_ssh(shell, line, environ, terminal=False)
+    return subprocess.run(
+        argv,
+        env=around,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        start_new_session=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def ssh_with_a_terminal(shell: Shell, line: str, **environ: Any) -> Screen:
+    argv, around = _over_ssh(shell, line, environ, terminal=True)
+    return Screen(f"exec {shlex.join(argv)}", around, shell.home)
+
+
 CI: dict[str, Any] = {"CI": "true"}
 AGENT: dict[str, Any] = {"CLAUDECODE": "1"}
 CALLERS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "a person at a terminal": (at_a_terminal, {}),
     "`xargs`, at a terminal": (xargs, {}),
     "`make`, at a terminal": (make, {}),
-    "a script, cron, `ssh host docker ...`": (cron, {}),
+    "`ssh -t host docker ...`": (ssh_with_a_terminal, {}),
+    "a script, cron": (cron, {}),
+    "`ssh host docker ...`": (ssh, {}),
     "CI": (alone, CI),
     "CI with a terminal": (at_a_terminal, CI),
     "an agent": (alone, AGENT),
