@@ -42,6 +42,12 @@ class NoContext(NoAddress):
     """There is no context of that name."""
 
 
+class Bug(SafedockerError):  # noqa: N818 - as NoEngine
+    """A fault of ours, told as any other."""
+
+    exit_code = ExitCode.BUG
+
+
 class NoBackup(SafedockerError):  # noqa: N818 - as NoEngine
     """A backup failed or did not verify."""
 

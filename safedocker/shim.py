@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from safedocker.policy.decide import Decision
     from safedocker.policy.layers import Policy
     from safedocker.policy.options import Answer, Caller
+    from safedocker.telling import Written
 
 ROUNDS = 3  # how often a plan may grow between the question and exec
 
@@ -48,14 +49,22 @@ class Call(NamedTuple):
     words: list[str]
 
 
+class Typed(NamedTuple):
+    """A command under a form, as it may be read before its client was asked."""
+
+    command: Command
+    form: forms.Form
+    words: tuple[str, ...]  # the whole argv as it came, the program first
+
+
 class Settled(NamedTuple):
-    """A command under a form, as the client that will really run reads it."""
+    """The same, as the client that will really run reads it."""
 
     command: Command
     form: forms.Form
     client: RealClient
     versions: Clients
-    words: tuple[str, ...]  # the whole argv as it came, the program first
+    words: tuple[str, ...]
 
 
 class Room(NamedTuple):
@@ -69,7 +78,7 @@ class Room(NamedTuple):
     who: Caller
     turn: Turn
     parent: Parent | None  # whose other commands an answer may hold for
-    ran: list[dict[str, object]]  # the audit's lines that say that it was let run
+    written: Written  # what the audit has of it
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -115,43 +124,56 @@ def before_making(command: Command, room: Room | None = None) -> None:
 def walk(call: Call) -> NoReturn:
     """Take one dangerous command through steps 2 to 5. Ends in exec, or raises; then every
     container that the backup stopped is running again."""
+    import contextlib
     import site
 
     site.main()  # the shim starts Python without it; the packages stand there
-    try:
-        settled = settle(call)
-    except WouldFail:
-        settled = None
-    if settled is None or refused_by_itself(settled) or _goes_past(settled):
-        process.become(call.real, call.words)
-    try:
-        room = enter(settled)
-    except NoAddress:
-        process.become(call.real, call.words)
-    except NoEngine:
-        if _passes_unseen(settled):
-            process.become(call.real, call.words)
-        raise
+    settled: Settled | None = None
+    room: Room | None = None
+    taken: tuple[Backup, ...] = ()
     with process.EndingSignals():
-        from safedocker import handover, telling
-
-        taken: tuple[Backup, ...] = ()
         try:
+            with contextlib.suppress(WouldFail):
+                settled = settle(call)
+            if settled is None or refused_by_itself(settled) or _goes_past(settled):
+                process.become(call.real, call.words)
+            room = _enter_or_pass(settled)
+            if room is None:
+                process.become(call.real, call.words)
             taken = guard(room)
-            handover.hand_over(taken, room)
-            _hang_up(room)
-            before_making(settled.command, room)
-            process.become(call.real, call.words)
-        except BaseException:
-            handover.call_off(taken, room)
-            telling.call_off(room)
-            _hang_up(room)
+            _go(taken, room, call)
+        except BaseException as fault:
+            from safedocker import ending
+
+            ending.end(fault, settled or _as_typed(call), room, taken)
+            if room is not None:
+                _hang_up(room)
             raise
+
+
+def _go(taken: tuple[Backup, ...], room: Room, call: Call) -> NoReturn:
+    from safedocker import handover
+    from safedocker.edge import terminal
+
+    handover.hand_over(taken, room)
+    _hang_up(room)
+    before_making(room.settled.command, room)
+    terminal.give_out_notes()
+    process.become(call.real, call.words)
 
 
 def _hang_up(room: Room) -> None:
     if room.engine is not None:
         room.engine.close()
+
+
+def _as_typed(call: Call) -> Typed:
+    """The command by the first reading that a form matches."""
+    for reading in parse(call.program, call.words):
+        form = forms.match(reading)
+        if form is not None:
+            return Typed(reading, form, (call.program, *call.words))
+    raise AssertionError("no form matches what came into the walk")
 
 
 def settle(call: Call) -> Settled | None:
@@ -161,7 +183,7 @@ def settle(call: Call) -> Settled | None:
     """
     from safedocker.edge.clients import RealClient, files_of
 
-    loose = next(reading for reading in parse(call.program, call.words) if forms.match(reading))
+    loose = _as_typed(call).command
     streams = process.Streams(files_of(loose))
     client = RealClient(call.real, call.program, streams)
     versions = client.versions(loose)
@@ -209,6 +231,22 @@ def _goes_past(settled: Settled) -> bool:
     return True
 
 
+def _enter_or_pass(settled: Settled) -> Room | None:
+    """Open what the steps need. None: the real client will find no engine either, or the policy
+    lets the command go, whatever it would take."""
+    try:
+        return enter(settled)
+    except NoAddress:
+        return None
+    except NoEngine as fault:
+        if not _passes_unseen(settled):
+            raise
+        from safedocker import ending
+
+        ending.write_unseen(settled, fault)
+        return None
+
+
 def _passes_unseen(settled: Settled) -> bool:
     """Is there nothing that this command could take which would not pass anyway?"""
     from safedocker import inforce
@@ -224,14 +262,16 @@ def enter(settled: Settled) -> Room:
     """Open what the steps need: the policy first, then the engine that the command addresses."""
     import pathlib
 
-    from safedocker import handover, inforce
+    from safedocker import handover, inforce, telling
     from safedocker.backup.store import FolderStore
     from safedocker.edge import batch
-    from safedocker.edge.terminal import Terminal
+    from safedocker.edge.terminal import Terminal, withhold_notes
     from safedocker.policy.options import PULL, STORE, Pull
 
     terminal = Terminal()
     policy, who = inforce.in_force(can_ask=terminal.can_ask)
+    if not inforce.reads_text(who, policy):
+        withhold_notes()
     engine = connect(settled, policy)
     if engine is not None:
         engine.mover.may_pull = policy[PULL] is Pull.HELPER
@@ -239,7 +279,7 @@ def enter(settled: Settled) -> Room:
     handover.put_right(store, engine, terminal)
     turn = batch.Turn(pathlib.Path(process.state_folder()))
     parent = batch.parent(who.parent) if who.can_be_asked else None
-    return Room(settled, engine, store, terminal, policy, who, turn, parent, [])
+    return Room(settled, engine, store, terminal, policy, who, turn, parent, telling.Written())
 
 
 def connect(settled: Settled, policy: Policy) -> Engine | None:
@@ -325,8 +365,10 @@ def decide_on(plan: Plan, room: Room) -> tuple[Plan, Decision]:
     from safedocker import survey
     from safedocker.policy import decide
 
+    room.written.plan = plan
     weigh = decide.wants_weight(room.policy, room.who, plan)
     plan = survey.look_inside(plan, room.engine, weigh=weigh)
+    room.written.plan = plan
     return plan, decide.decide(plan, room.policy, room.who)
 
 

@@ -3,16 +3,17 @@ as one JSON object on stderr for programs."""
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
 import pathlib
 import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from safedocker import auditing, inforce
 from safedocker.edge import process, terminal, wording_refusal
-from safedocker.errors import ExitCode, Refused, SafedockerError
+from safedocker.errors import Bug, ExitCode, Interrupted, Refused, SafedockerError
 from safedocker.loss.history import DID_NOT_RUN
 from safedocker.policy.options import JOURNAL, Format
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from safedocker.policy.decide import Decision
     from safedocker.policy.layers import Policy
     from safedocker.policy.options import Caller
-    from safedocker.shim import Room, Settled
+    from safedocker.shim import Room, Settled, Typed
 
 VERSION = 1  # of the JSON; refusal.schema.json describes it
 
@@ -37,6 +38,15 @@ class Refusal(Refused):
         self.policy = policy
 
 
+@dataclass
+class Written:
+    """What the audit has of one command so far, and what was last known of it."""
+
+    ran: list[dict[str, object]] = field(default_factory=list)  # lines that say it was let run
+    ended: bool = False  # a line says that it did not run
+    plan: Plan | None = None
+
+
 def write(
     plan: Plan,
     decision: Decision,
@@ -46,65 +56,63 @@ def write(
     answered: str | None = None,
 ) -> None:
     """Append the audit's line of a decision. Raise Refused where it can't be written."""
-    line = _line(
-        room.settled,
-        room.who,
-        {
-            "engine": plan.engine.host if plan.engine else None,
-            "engine_id": plan.engine.id if plan.engine else None,
-            "engine_name": plan.engine.name if plan.engine else None,
-            "project": plan.project,
-            "losses": [
-                {
-                    "kind": loss.kind.value,
-                    "name": loss.name,
-                    "size": loss.size,
-                    "why": loss.why,
-                    "used_by": list(loss.used_by),
-                    "image": loss.image or None,
-                    "target": loss.target or None,
-                    "project": loss.project,
-                    "owner": loss.owner.uid if loss.owner else None,
-                }
-                for loss in plan.losses
-            ],
-            "disputes": list(plan.disputes),
-            "gaps": list(plan.gaps),
-            "action": decision.action.value,
-            "rule": decision.rule,
-            "because": decision.because,
-            "outcome": outcome,
-            "answered": answered,
-            "backup": backup,
-        },
-    )
+    told = {
+        **about(plan),
+        "action": decision.action.value,
+        "rule": decision.rule,
+        "because": decision.because,
+        "outcome": outcome,
+        "answered": answered,
+        "backup": backup,
+    }
+    line = line_of(room.settled, room.who, told)
+    # Before it is written: of two places one may have it when the other can't be written.
+    if outcome in DID_NOT_RUN:
+        room.written.ended = True
+    else:
+        room.written.ran.append(line)
     auditing.write(line, room.policy[JOURNAL])
-    if outcome not in DID_NOT_RUN:
-        room.ran.append(line)
-
-
-def call_off(room: Room) -> None:
-    """The command does not run after all: where a line says that it was let, one more says so.
-    Nothing is raised."""
-    wanted = room.policy[JOURNAL]
-    for line in room.ran:
-        with contextlib.suppress(Refused):
-            auditing.write({**line, "at": auditing.now(), "outcome": "called off"}, wanted)
-    room.ran.clear()
 
 
 def write_off(settled: Settled, who: Caller, policy: Policy) -> None:
     """Append the line of a command that went past the guard. Nobody looked what it takes."""
     off = {"action": "pass", "rule": "off", "because": "SAFEDOCKER=off", "outcome": "unguarded"}
-    line = _line(settled, who, {"losses": [], "gaps": ["nobody looked"], **off})
+    line = line_of(settled, who, {"losses": [], "gaps": ["nobody looked"], **off})
     auditing.write(line, policy[JOURNAL])
 
 
-def _line(settled: Settled, who: Caller, told: dict[str, object]) -> dict[str, object]:
+def about(plan: Plan) -> dict[str, object]:
+    """What a line has of a plan."""
     return {
-        **auditing.typed(settled.words, who),
-        "command": auditing.told_to_all(settled.command),
-        "form": settled.form.name,
+        "engine": plan.engine.host if plan.engine else None,
+        "engine_id": plan.engine.id if plan.engine else None,
+        "engine_name": plan.engine.name if plan.engine else None,
+        "project": plan.project,
+        "losses": [
+            {
+                "kind": loss.kind.value,
+                "name": loss.name,
+                "size": loss.size,
+                "why": loss.why,
+                "used_by": list(loss.used_by),
+                "image": loss.image or None,
+                "target": loss.target or None,
+                "project": loss.project,
+                "owner": loss.owner.uid if loss.owner else None,
+            }
+            for loss in plan.losses
+        ],
+        "disputes": list(plan.disputes),
+        "gaps": list(plan.gaps),
+    }
+
+
+def line_of(typed: Typed | Settled, who: Caller, told: Mapping[str, object]) -> dict[str, object]:
+    """A line of the audit: who typed what, and what is told besides."""
+    return {
+        **auditing.typed(typed.words, who),
+        "command": auditing.told_to_all(typed.command),
+        "form": typed.form.name,
         **told,
     }
 
@@ -126,9 +134,11 @@ def tell(fault: SafedockerError) -> int:
 def _format(fault: SafedockerError) -> Format:
     if isinstance(fault, Refusal):
         return inforce.format_for(fault.who, fault.policy)
+    # After a bug of ours it may be just this that fails.
+    expected = Exception if isinstance(fault, Bug) else SafedockerError
     try:
         policy, who = inforce.in_force(can_ask=terminal.Terminal().can_ask)
-    except SafedockerError:
+    except expected:
         return inforce.format_for(None, None)
     return inforce.format_for(who, policy)
 
@@ -137,19 +147,30 @@ def as_json(fault: SafedockerError) -> dict[str, object]:
     """A fault for programs. `code` is a refusal's rule, or what kind of fault it is."""
     refusal = None
     ways = tuple(line for line in fault.hint.splitlines() if line)
-    code = fault.exit_code.name.lower().replace("_", "-")
     if isinstance(fault, Refusal):
         refusal = wording_refusal.as_json(fault.plan, fault.decision, fault.who)
         ways = wording_refusal.ways_on(fault.plan, fault.decision, fault.who)
-        code = fault.decision.rule
     return {
         "safedocker": VERSION,
         "exit_code": int(fault.exit_code),
-        "code": code,
+        "code": code_of(fault),
         "message": fault.message,
         "ways_on": list(ways),
         "refusal": refusal,
     }
+
+
+def code_of(fault: BaseException) -> str:
+    """The code of why a command did not run, which does not change: a refusal's rule, or what kind
+    of fault it is."""
+    if isinstance(fault, Refusal):
+        return fault.decision.rule
+    kind = Bug.exit_code
+    if isinstance(fault, KeyboardInterrupt):
+        kind = Interrupted.exit_code
+    elif isinstance(fault, SafedockerError):
+        kind = fault.exit_code
+    return kind.name.lower().replace("_", "-")
 
 
 def report(fault: Exception, arguments: list[str]) -> int:
@@ -163,5 +184,13 @@ def report(fault: Exception, arguments: list[str]) -> int:
         file.write_text(f"{arguments!r}\n{text}", encoding="utf-8", errors="backslashreplace")
     except OSError:
         written = None  # the text is on the terminal all the same
-    terminal.tell_bug(text, written)
-    return int(ExitCode.BUG)
+    return tell(_bug(text, written))
+
+
+def _bug(text: str, file: pathlib.Path | None) -> Bug:
+    """A traceback as it is told: its last line, and where the rest is."""
+    *_, last = text.strip().splitlines() or ["no traceback"]
+    where = f"the report is in {file}"
+    if file is None:
+        where = f"no report could be written, so here it is\n{text}"
+    return Bug(f"a bug in safedocker: {last}", f"nothing was removed by safedocker; {where}")

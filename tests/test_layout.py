@@ -26,7 +26,7 @@ ALLOWED = {
 }
 EVERYWHERE = {
     *("shim", "quick", "survey", "inforce", "asking", "handover", "telling", "hinting"),
-    *("whereabouts", "auditing"),
+    *("whereabouts", "auditing", "ending"),
     *("cli", "explain", "doctor", "install", "__main__"),
 }
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from safedocker.edge import answers, ledger
 from safedocker.loss.facts import OWNER, EngineIdentity, Facts
+from safedocker.loss.history import DID_NOT_RUN
 from safedocker.loss.owners import Mark, Signs
 
 _SECONDS = 1.0  # that the owners of folders are waited for
 _READ = 4 << 20  # bytes of each user's lines that are read, the last ones
 _MAKES = frozenset({"compose-up", "compose-create", "compose-run"})
 _FAR = 1e11  # seconds: what is past it is no date
-_DID_NOT = frozenset({"refused", "cancelled"})
 
 
 def signs(facts: Facts, folders: Iterable[str]) -> Signs:
@@ -106,7 +106,7 @@ def _mark(line: Mapping[str, Any]) -> Mark | None:
         )
         return Mark(person, float(at), volumes, containers)
     project = answers.text(line, "project")
-    ran = answers.text(line, "outcome") not in _DID_NOT
+    ran = answers.text(line, "outcome") not in DID_NOT_RUN
     moment = answers.seconds(answers.text(line, "at"))
     if answers.text(line, "form") in _MAKES and project and ran and 0 < moment < _FAR:
         return Mark(person, moment, project=project)

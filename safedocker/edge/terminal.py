@@ -13,7 +13,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from safedocker.edge import question, wording, wording_backup, wording_people, wording_refusal
@@ -159,8 +158,11 @@ class Terminal:
             self.note(line)
 
     def note(self, text: str) -> None:
-        """Say one thing on stderr."""
-        _tell_line(clean(text), "")
+        """Say one thing on stderr, unless notes are withheld."""
+        if _withheld is None:
+            _tell_line(clean(text), "")
+        else:
+            _withheld.append(clean(text))
 
 
 def tell(fault: SafedockerError) -> None:
@@ -170,21 +172,26 @@ def tell(fault: SafedockerError) -> None:
         print(f"  {clean(line)}", file=sys.stderr)
 
 
+_withheld: list[str] | None = None  # notes for the object, or for when there is none
+
+
 def tell_json(told: Mapping[str, object]) -> None:
-    """Say it on stderr as one JSON object, on one line."""
-    print(json.dumps(told, ensure_ascii=True), file=sys.stderr)
+    """Say it on stderr as one JSON object, on one line, with the notes that were withheld."""
+    print(json.dumps({**told, "notes": _withheld or []}, ensure_ascii=True), file=sys.stderr)
 
 
-def tell_bug(traceback_text: str, file: Path | None) -> None:
-    """Say on stderr that safedocker itself failed, and where the report is."""
-    *_, last = traceback_text.strip().splitlines() or ["no traceback"]
-    where = f"the report is in {file}" if file else "no report could be written, so here it is"
-    tell(
-        SafedockerError(
-            f"a bug in safedocker: {last}",
-            f"nothing was removed by safedocker; {where}" + ("" if file else "\n" + traceback_text),
-        )
-    )
+def withhold_notes() -> None:
+    """From here on stderr may have to hold one object alone: a note waits for what comes."""
+    global _withheld
+    _withheld = _withheld or []
+
+
+def give_out_notes() -> None:
+    """The command runs: say what was withheld."""
+    global _withheld
+    withheld, _withheld = _withheld, None
+    for text in withheld or ():
+        _tell_line(text, "")
 
 
 def say(text: str) -> None:

@@ -93,14 +93,17 @@ def _went(removal: Removal) -> str:
 
 
 def _done(entry: Entry, everything: Sequence[Entry]) -> str:
-    told = outcome(entry.outcome)
-    if entry.rule and entry.outcome == "refused":
-        told += f" ({entry.rule})"
+    told = outcome(entry.outcome) + _why(entry)
     if entry.backup:
         told += f"; backup {entry.backup}"
         back = entry.undone_at(everything)
         told += f", put back {when(back)}" if back is not None else ""
     return told
+
+
+def _why(entry: Entry) -> str:
+    """The code of why a command did not run, where it was not the person who said so."""
+    return f" ({entry.rule})" if entry.rule and entry.outcome in {"refused", "called off"} else ""
 
 
 def _cause(removal: Removal) -> str:
@@ -189,8 +192,7 @@ def _told(entry: Entry, story: Story, name: Names, now: datetime.datetime) -> It
     if entry.parent:
         yield clean(f"  from:     {entry.parent}")
     answered = f", answered {entry.answered}" if entry.answered else ""
-    rule = f" ({entry.rule})" if entry.outcome == "refused" and entry.rule else ""
-    yield clean(f"  outcome:  {outcome(entry.outcome)}{rule}{answered}")
+    yield clean(f"  outcome:  {outcome(entry.outcome)}{_why(entry)}{answered}")
     sizes = [
         one.size
         for one in entry.losses

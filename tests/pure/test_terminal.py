@@ -384,14 +384,5 @@ def test_a_fault_is_a_sentence_and_hints_below_it(capfd):
     assert err == "safedocker: refused: it is late\n  go to bed\n  or type \\x1b it\n"
 
 
-def test_a_bug_tells_where_its_report_is(capfd, tmp_path):
-    terminal.tell_bug("Traceback:\n  line\nValueError: x\n", tmp_path / "bug.txt")
-    terminal.tell_bug("Traceback:\n  line\nValueError: x\n", None)
-    err = capfd.readouterr().err
-    assert "a bug in safedocker: ValueError: x" in err
-    assert str(tmp_path / "bug.txt") in err
-    assert "  Traceback:" in err
-
-
 def test_nobody_is_asked_where_stderr_is_no_terminal(capfd):
     assert not terminal.Terminal().can_ask

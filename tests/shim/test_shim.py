@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from safedocker import install
 from safedocker.command.parse import parse
 from safedocker.loss import forms
+
+ROOT = Path(__file__).resolve().parents[2]
+REFUSAL = Draft202012Validator(json.loads((ROOT / "safedocker/refusal.schema.json").read_text()))
 
 RECORDER = f"""#!{sys.executable} -IS
 import json, os, sys
@@ -128,6 +132,41 @@ def test_without_python_what_can_lose_data_does_not_run(place, shell):
     done = place.call("volume", "rm", "x", shell=shell)
     assert done.returncode == 70
     assert "was not run" in done.stderr
+    assert not place.ran
+
+
+def _without_package(place: Place) -> None:
+    for program in install.PROGRAMS:
+        shim = place.shims / program
+        shim.write_text(shim.read_text().replace(f"sd_root={ROOT}\n", "sd_root=/nonexistent\n"))
+
+
+def _calls_itself(place: Place) -> None:
+    for program in install.PROGRAMS:
+        (place.real / program).write_text(f'#!/bin/sh\n{program} "$@"\n')
+
+
+LOST = {
+    "no-python": (_without_python, 70, "not-installed"),
+    "no-package": (_without_package, 70, "not-installed"),
+    "calls-itself": (_calls_itself, 127, "no-docker"),
+}
+
+
+@pytest.mark.parametrize("program", install.PROGRAMS)
+@pytest.mark.parametrize("lost", LOST)
+def test_what_sh_itself_refuses_is_one_object_too(place, shell, lost, program):
+    lose, code, reason = LOST[lost]
+    lose(place)
+    words = ("ps",) if lost == "calls-itself" else ("rm", "-v", "x")
+    done = place.call(*words, program=program, shell=shell)
+    assert done.returncode == code
+    assert done.stderr.startswith("safedocker: ")
+    environ = {"SAFEDOCKER_FORMAT": "json"}
+    done = place.call(*words, program=program, shell=shell, environ=environ)
+    told = json.loads(done.stderr)
+    REFUSAL.validate(told)
+    assert (done.returncode, told["exit_code"], told["code"]) == (code, code, reason)
     assert not place.ran
 
 
