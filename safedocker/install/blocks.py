@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from safedocker.errors import SafedockerError
@@ -24,25 +24,46 @@ def block(lines: str) -> bytes:
     return b"%b\n%b%b\n" % (BEGIN, os.fsencode(lines), END)
 
 
-def without(content: bytes) -> bytes:
-    """A file's content without our blocks. Raise ValueError where one has no end."""
-    rest = _BLOCK.sub(b"", content)
+def without(content: bytes, ours: Sequence[bytes] = ()) -> bytes:
+    """A file's content without our blocks. Raise ValueError where one has no end.
+
+    `ours` are the blocks that were written into it, the last one last: what somebody has added
+    between the lines of one of them stays.
+    """
+    rest = _BLOCK.sub(lambda found: added(found[0], ours), content)
     if re.search(rb"^(%b|%b)" % (BEGIN, END), rest, re.MULTILINE):
         raise ValueError("a block of safedocker's has lost its first or its last line")
     return rest
 
 
-def with_blocks(content: bytes, made: bytes, *, on_top: bool) -> bytes:
+def with_blocks(content: bytes, made: bytes, ours: Sequence[bytes] = (), *, on_top: bool) -> bytes:
     """A file's content with the block at its end, and `on_top` also before all else.
 
-    A block that is there already is replaced where it stands, as long as their number is right.
-    Raise ValueError as `without` does.
+    A block that is there already is replaced where it stands, as long as their number is right,
+    and what was added to it stands behind it. `ours` and ValueError are as for `without`.
     """
-    rest = without(content)
+    rest = without(content, ours)
     if len(_BLOCK.findall(content)) == 1 + on_top:
-        return _BLOCK.sub(lambda _: made, content)
+        return _BLOCK.sub(lambda found: made + added(found[0], ours), content)
     open_line = b"\n" if rest and not rest.endswith(b"\n") else b""
     return (made if on_top else b"") + rest + open_line + made
+
+
+def added(found: bytes, ours: Sequence[bytes]) -> bytes:
+    """The lines of a block that are in none that was written: as long as all of one that was are
+    still there, in their order. Else somebody has changed ours, and nobody's line stands alone."""
+    lines = found.splitlines(keepends=True)
+    for block in reversed(ours):
+        left = [line.rstrip() for line in block.splitlines()]
+        more = []
+        for line in lines:
+            if left and line.rstrip() == left[0]:
+                left.pop(0)
+            else:
+                more.append(line)
+        if not left:
+            return b"".join(more)
+    return b""
 
 
 def blocks_in(content: bytes) -> list[bytes]:

@@ -67,11 +67,22 @@ class Change:
 
 @dataclass(frozen=True)
 class Noted:
-    """What was done to a start file, to be undone. `newline`: it had none at its end."""
+    """What was done to a start file, to be undone. `newline`: it had none at its end; `blocks` are
+    those that were written into it, the last one last."""
 
     file: str
     made: bool
     newline: bool
+    blocks: tuple[str, ...] = ()
+
+    @property
+    def ours(self) -> tuple[bytes, ...]:
+        """The blocks as they stand in the file."""
+        return tuple(map(os.fsencode, self.blocks))
+
+    def with_block(self, block: bytes) -> Noted:
+        """The same once this one is written too."""
+        return replace(self, blocks=tuple(dict.fromkeys([*self.blocks, os.fsdecode(block)])))
 
 
 @dataclass(frozen=True)
@@ -118,12 +129,14 @@ def plan(way: Way, environ: Mapping[str, str]) -> Planned:
     where one could not be read or written: then nothing is."""
     own = places()
     record = _read_record(own)
+    noted = {one.file: one for one in record.files}
     changes = []
     for start in shells.starts(shells.whoami(environ)):
+        ours = noted[str(start.file)].ours if str(start.file) in noted else ()
         lines = _lines(way, start.language, own)
         before = blocks.read(start.file)
         try:
-            after = blocks.with_blocks(before or b"", lines, on_top=start.on_top)
+            after = blocks.with_blocks(before or b"", lines, ours, on_top=start.on_top)
         except ValueError as fault:
             raise _mangled(start.file, fault) from fault
         if after == before:
@@ -136,7 +149,6 @@ def plan(way: Way, environ: Mapping[str, str]) -> Planned:
             )
         where = _where(before, on_top=start.on_top)
         changes.append(Change(start.file, before, after, lines, where, start.why))
-    noted = {one.file: one for one in record.files}
     for change in changes:
         text = change.before or b""
         fresh = not blocks.blocks_in(text)
@@ -144,6 +156,7 @@ def plan(way: Way, environ: Mapping[str, str]) -> Planned:
         new = Noted(str(change.file), change.before is None, open_ended)
         if fresh or new.file not in noted:
             noted[new.file] = new
+        noted[new.file] = noted[new.file].with_block(change.lines)
     return Planned(own, way, tuple(changes), Record(way.value, tuple(noted.values())))
 
 
@@ -202,16 +215,18 @@ def plan_removal(environ: Mapping[str, str]) -> Planned:
         if before is None or not (ours or blocks.BEGIN in before):
             continue
         try:
-            after: bytes | None = blocks.without(before)
+            after: bytes | None = blocks.without(before, one.ours)
         except ValueError as fault:
             raise _mangled(file, fault) from fault
-        if one.newline and before.endswith(ours[-1]) and after:
+        stays = any(blocks.added(block, one.ours) for block in ours)
+        if one.newline and before.endswith(ours[-1]) and after and not stays:
             after = after.removesuffix(b"\n")
         if one.made and not after:
             after = None
         if not blocks.can_write(file):
             raise SafedockerError(f"{file} can't be written; nothing was removed", "make it so")
         where = "the file goes" if after is None else "these lines go"
+        where += "; what you wrote between them stays" if stays else ""
         changes.append(Change(file, before, after, b"".join(ours), where, ""))
     if not changes and not own.record.exists() and not own.shims.is_dir():
         raise SafedockerError(
@@ -294,11 +309,15 @@ def _read_record(own: Places) -> Record:
         told = json.loads(text)
         return Record(
             Way(told["way"]).value,
-            tuple(Noted(**one) for one in told["files"]),
+            tuple(_noted(**one) for one in told["files"]),
             tuple(map(str, told["folders"])),
         )
     except (ValueError, KeyError, TypeError):
         return Record()
+
+
+def _noted(*, file: str, made: bool, newline: bool, blocks: Sequence[str] = ()) -> Noted:
+    return Noted(file, made, newline, tuple(map(str, blocks)))
 
 
 def _dumped(record: Record) -> bytes:

@@ -103,6 +103,22 @@ def test_what_the_person_writes_around_our_lines_stays(call, home):
     assert not made.exists()  # no zsh of this person's
 
 
+def test_what_the_person_writes_between_our_lines_stays_too(call, home):
+    """Added to our block by hand: kept by a second install, and by uninstall."""
+    rc = home / ".bashrc"
+    rc.write_text("first")
+    call("install", "--yes")
+    own = blocks.END.decode()
+    rc.write_text(rc.read_text().replace(own, f"export MINE=1\n{own}"))
+    call("install", "--functions", "--yes")
+    assert rc.read_text().count("export MINE=1\n") == 1
+    assert "export MINE" not in rc.read_text().partition(blocks.BEGIN.decode())[2].partition(own)[0]
+    rc.write_text(rc.read_text().replace(own, f"alias d=docker\n{own}").replace("\n", "\r\n"))
+    done = call("uninstall", "--yes")
+    assert "what you wrote between them stays" in done.stdout
+    assert rc.read_bytes() == b"first\r\nalias d=docker\r\nexport MINE=1\r\n"
+
+
 def test_a_file_that_we_made_goes_unless_somebody_wrote_into_it(call, home):
     (home / ".bashrc").write_text("")
     call("install", "--yes")
