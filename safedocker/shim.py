@@ -295,6 +295,7 @@ def address_of(settled: Settled) -> Address:
     """The engine that the command will hit, found as the client that runs finds it."""
     from safedocker.edge import address
 
+    settled.client.check_is_docker()
     options = dict(settled.command.globals)
     compose = settled.versions.compose
     if settled.command.program == "docker-compose" and compose is not None and compose[0] == 1:

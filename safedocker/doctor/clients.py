@@ -48,6 +48,11 @@ def _docker(report: Report) -> None:
         report.findings.append(Finding("client", "docker", fault.message, fault.hint))
         return
     versions = client.versions(parse("docker", ["ps"])[0])
+    try:
+        client.check_is_docker()
+    except NoEngine as fault:
+        report.findings.append(Finding("client", "docker", fault.message, fault.hint))
+        return
     report.programs.append(Program("docker", client.real, versions.docker))
     try:
         versions = client.versions(parse("docker", ["compose", "ps"])[0])
@@ -78,7 +83,8 @@ def open_engine(report: Report) -> Engine | None:
     try:
         client = _client("docker")
         versions = client.versions(parse("docker", ["ps"])[0])
-    except NoDocker:
+        client.check_is_docker()
+    except (NoDocker, NoEngine):
         return None  # it is found already that there is none
     try:
         engine = Engine(address.resolve({}, os.environ, client=versions.docker))

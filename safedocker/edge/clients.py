@@ -64,6 +64,17 @@ class RealClient:
     streams: Streams  # the descriptors that Compose reads its files from
     # What Compose has told of its files, the last answer last: who looks again need not ask again.
     told: list[Model] = field(default_factory=list, compare=False)
+    podman: list[str] = field(default_factory=list, compare=False)  # what Podman calls itself
+
+    def check_is_docker(self) -> None:
+        """Once the versions were asked for: raise NoEngine where `docker` is Podman, as the package
+        podman-docker has it. What it would remove is in no engine that we can ask."""
+        if self.podman:
+            raise NoEngine(
+                f"docker is Podman here ({self.podman[0]}): what it would remove can't be known",
+                "with a real docker beside it: safedocker install --real PATH_OF_DOCKER; without: "
+                "safedocker uninstall",
+            )
 
     def versions(self, command: Command) -> Clients:
         """The versions of the client and, for a Compose command, of the Compose that will run.
@@ -88,7 +99,10 @@ class RealClient:
         return Clients(docker=docker, compose=self._compose_version(asked, files), builder=alias)
 
     def _docker_version(self) -> tuple[int, ...] | None:
-        return _version(self._ask((self.real, "--version")).out)
+        said = self._ask((self.real, "--version")).out
+        if said.lower().startswith("podman"):
+            self.podman.append(said.strip())
+        return _version(said)
 
     def _compose_version(
         self, words: Sequence[str], files: Sequence[str]

@@ -31,8 +31,9 @@ def find_real(program: str, recorded: str, shim: str) -> str:
             continue
         if _identity(candidate) != own and not is_shim(candidate):
             return candidate
+    nowhere = f"{recorded} is gone and PATH has no other" if recorded else "PATH has none"
     raise NoDocker(
-        f"no real {program} found: {recorded or 'none recorded'} is gone and PATH has no other",
+        f"no real {program} found: {nowhere}",
         f"install {program}, or tell where it is: safedocker install --shims DIR",
     )
 

@@ -58,14 +58,26 @@ def write(folder: Path, real: str | None, real_compose: str | None) -> list[str]
     for program in install.PROGRAMS:
         place = folder / program
         if os.path.realpath(place) in map(os.path.realpath, filter(None, found)):
-            raise SafedockerError(
-                f"the real {program} itself stands at {place}: nothing was written",
-                f"move it to where no PATH leads, and tell where: mkdir -p /usr/local/libexec && "
-                f"mv {place} /usr/local/libexec/ && safedocker install --system "
-                f"--real{program.removeprefix('docker')} /usr/local/libexec/{program}",
-            )
+            raise _in_our_place(program, place)
     lines = install.write(folder, real, real_compose, own=True)
     return [*lines, f"{folder / install.OWN} is safedocker, for everybody"]
+
+
+def _in_our_place(program: str, place: Path) -> SafedockerError:
+    """The real one stands where the shim belongs. A link is not moved: it may be read from its own
+    folder alone. Nor is it followed to its end, which may go by the name it is called by."""
+    again = f"safedocker install --system --real{program.removeprefix('docker')}"
+    if place.is_symlink():
+        target = os.path.normpath(place.parent / place.readlink())
+        return SafedockerError(
+            f"the real {program} itself stands at {place}, a link to {target}: nothing was written",
+            f"have the shim in the link's place: rm {place} && {again} {target}",
+        )
+    return SafedockerError(
+        f"the real {program} itself stands at {place}: nothing was written",
+        "move it to where no PATH leads, and tell where: mkdir -p /usr/local/libexec && "
+        f"mv {place} /usr/local/libexec/ && {again} /usr/local/libexec/{program}",
+    )
 
 
 def remove(folder: Path) -> list[str]:

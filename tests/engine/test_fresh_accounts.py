@@ -475,5 +475,18 @@ def test_a_real_docker_in_the_shims_place_is_left_alone(machine, ana):
         before, _, ours = move.partition("mkdir -p")[2].partition("safedocker install")
         machine.run("sh", "-c", f"mkdir -p {before} {OURS} install {ours} --yes")
         assert machine.run("docker", "ps").stdout == "real\n"
+        # A link, from its own place alone; and what it names may go by that name (snap).
+        link = "rm /usr/local/bin/*; ln -s ../libexec/docker /usr/local/bin/docker"
+        machine.run("sh", "-c", f"{link}; mv /usr/local/libexec/docker /usr/local/libexec/one")
+        machine.run("ln", "-s", "one", "/usr/local/libexec/docker")
+        done = machine.run(OURS, *ALL, check=False)
+        assert done.returncode == 1
+        (move,) = [line for line in done.stderr.splitlines() if "rm /usr" in line]
+        assert "a link to /usr/local/libexec/docker" in done.stderr
+        line = move[move.index("rm /usr") :].replace("safedocker install", f"{OURS} install")
+        machine.run("sh", "-c", f"{line} --yes")
+        assert machine.run("docker", "ps").stdout == "real\n"
+        shim = machine.path("/usr/local/bin/docker").read_text()
+        assert "sd_real=/usr/local/libexec/docker\n" in shim
     finally:
         machine.run("sh", "-c", "rm -rf /usr/local/libexec /usr/local/bin/*")

@@ -289,6 +289,45 @@ def test_s20_real_that_calls_docker_by_name_stops_loudly(place, word):
     assert time.monotonic() - started < 30
 
 
+def test_where_there_is_no_docker_the_sentence_says_so(place):
+    for program in install.PROGRAMS:
+        (place.real / program).unlink()
+    environ = {"PATH": f"{place.shims}:/nonexistent"}
+    done = place.call("ps", environ=environ)
+    assert done.returncode == 127
+    assert f"no real docker found: {place.real}/docker is gone and PATH has no other" in done.stderr
+    shim = place.shims / "docker"  # as it is written where there is no docker
+    shim.write_text(shim.read_text().replace(f"sd_real={place.real}/docker\n", "sd_real=''\n"))
+    done = place.call("ps", environ=environ)
+    assert done.returncode == 127
+    assert "no real docker found: PATH has none" in done.stderr
+
+
+PODMAN = """#!/bin/sh
+echo 'Emulate Docker CLI using podman. Create /etc/containers/nodocker to quiet msg.' >&2
+case $* in --version) echo 'podman version 4.3.1' ;; *) : > "$RECORD" ;; esac
+"""
+
+
+def test_podman_behind_dockers_name_is_no_engine_that_can_be_asked(place):
+    """As the package podman-docker installs it: what it holds is not in Docker's engine."""
+    (place.real / "docker").write_text(PODMAN)
+    done = place.call("volume", "rm", "x")
+    assert done.returncode == 69
+    assert "docker is Podman here (podman version 4.3.1)" in done.stderr
+    assert "othing was removed" in done.stderr
+    assert not place.ran
+    for words, environ in (
+        (("network", "ls"), {}),
+        (("rmi", "x"), {}),
+        (("volume", "rm", "x"), {"SAFEDOCKER": "off"}),
+        (("volume", "rm", "x"), {"SAFEDOCKER_MODE": "allow"}),
+    ):
+        assert place.call(*words, environ=environ).returncode == 0, words
+        assert place.ran
+        (place.folder / "record").unlink()
+
+
 def test_dangerous_form_without_engine_does_not_run(place):
     done = place.call("volume", "rm", "x")
     assert done.returncode == 69
