@@ -21,6 +21,7 @@ from safedocker.loss.history import Entry, Removal, Told, Wanted
 if TYPE_CHECKING:
     from safedocker.loss.facts import Volume
 
+SHOWN = 200  # decisions in the table, where nobody says how many
 _LENGTHS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -54,6 +55,12 @@ def _since(_context: click.Context, _option: click.Parameter, told: str | None) 
     "--outcome", metavar="WORD", default="", help="refused, cancelled, backed up, pass, ..."
 )
 @click.option("--caller", metavar="WHO", default="", help="A login, or person, ci, agent, script.")
+@click.option(
+    "--last",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Only so many, the newest. [default: {SHOWN} in the table, all elsewhere]",
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line, for programs.")
 @on_engine
 def log(
@@ -64,6 +71,7 @@ def log(
     engine: str,
     outcome: str,
     caller: str,
+    last: int | None,
     as_json: bool,
     host: str | None,
     context: str | None,
@@ -78,7 +86,8 @@ def log(
     """
     wanted = Wanted(volume, container, project, engine, outcome, caller, _uids(caller), since)
     everything = history.without_doubles([*audit.entries(auditing.own_file()), *audit.of_machine()])
-    entries = history.chosen(everything, wanted)
+    entries = history.chosen(everything, wanted)[:last]
+    undos = history.undos(everything)
     volumes, told = _ask(host, context)
     if told is not None and wanted.engine:
         told = told if any(one.engine_id == told.engine_id for one in entries) else None
@@ -87,7 +96,7 @@ def log(
     removals = _removals(everything, told, wanted) if told is not None else ()
     if as_json:
         for one in entries:
-            terminal.say(json.dumps(wording_log.entry_as_json(one, everything, people.name)))
+            terminal.say(json.dumps(wording_log.entry_as_json(one, undos, people.name)))
         for removal in removals:
             terminal.say(json.dumps(wording_log.removal_as_json(removal)))
     elif volume:
@@ -96,7 +105,7 @@ def log(
             next((one for one in volumes if history.named(one.name, volume)), None),
             entries,
             removals,
-            everything,
+            undos,
             told,
             frozenset(one.id for one in open_store().list().backups),
         )
@@ -105,9 +114,11 @@ def log(
             terminal.say(line)
     else:
         unseen = [one for one in removals if not one.nameless]
-        rows = wording_log.rows(entries, unseen, everything, people.name)
+        rows = wording_log.rows(entries[: last or SHOWN], unseen, undos, people.name)
         if rows:
             terminal.table(wording_log.HEAD, rows)
+            if (more := len(entries) - (last or SHOWN)) > 0:
+                terminal.say(f"{more} older: --last {len(entries)} shows them; --since, --json too")
         else:
             terminal.say("nothing is written down")
         for line in wording_log.below(removals, told):

@@ -16,6 +16,7 @@ from safedocker.loss.history import Entry, Lost
 from safedocker.loss.orphans import Origin, Trace
 
 AUDIT_VERSION = 1
+_FAR = 1e11  # seconds since the epoch: what is past it is no date that can be told
 _READ = 16 << 20  # bytes of its end that are read for traces
 _WHY = re.compile(r"anonymous volume of (\S+) at (.+)")  # how it was told before it had keys
 
@@ -51,7 +52,7 @@ def of_machine() -> Iterator[Entry]:
 def entry(line: Mapping[str, Any]) -> Entry | None:
     """Read a line; None for what is no decision."""
     at = answers.seconds(answers.text(line, "at"))
-    if not at or "outcome" not in line:
+    if not 0 < at < _FAR or "outcome" not in line:
         return None
     words = list(map(str, answers.sequence(line, "argv")))
     person, pid = line.get("person", line.get("user")), line.get("pid")

@@ -424,6 +424,8 @@ def to_type(challenge: str) -> str:
 
 def clean(told: str, keep: str = "") -> str:
     """Write out what would move the cursor: labels and arguments can hold anything."""
+    if told.isprintable():
+        return told
     return "".join(one if one.isprintable() or one in keep else ascii(one)[1:-1] for one in told)
 
 

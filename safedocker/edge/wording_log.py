@@ -60,24 +60,24 @@ def when(at: float) -> str:
 def who(entry: Entry, name: Names) -> str:
     """ "bob", "bob (agent: CLAUDECODE)"."""
     login = name(entry.person) if entry.person >= 0 else "unknown"
-    return login if entry.caller == "person" else f"{login} ({entry.caller}: {entry.mark})"
+    return login if entry.caller in {"person", ""} else f"{login} ({entry.caller}: {entry.mark})"
 
 
 def rows(
-    entries: Sequence[Entry], removals: Iterable[Removal], everything: Sequence[Entry], name: Names
+    entries: Sequence[Entry], removals: Iterable[Removal], undos: Mapping[str, float], name: Names
 ) -> list[tuple[str, ...]]:
     """The decisions, and the removals that none explains, in the columns of HEAD; the newest
-    first. `everything` is what else was written down, to tell what was undone."""
-    found = [(one.at, _row(one, everything, name)) for one in entries]
+    first. `undos` tell when backups were put back."""
+    found = [(one.at, _row(one, undos, name)) for one in entries]
     found += [
         (one.event.at, _unseen_row(one)) for one in removals if one.cause is not Cause.COMMAND
     ]
     return [row for _, row in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
 
-def _row(entry: Entry, everything: Sequence[Entry], name: Names) -> tuple[str, ...]:
+def _row(entry: Entry, undos: Mapping[str, float], name: Names) -> tuple[str, ...]:
     about = _few([one.name for one in entry.losses]) or entry.project or "-"
-    return when(entry.at), who(entry, name), entry.command, about, _done(entry, everything)
+    return when(entry.at), who(entry, name), entry.command, about, _done(entry, undos)
 
 
 def _unseen_row(removal: Removal) -> tuple[str, ...]:
@@ -92,11 +92,11 @@ def _went(removal: Removal) -> str:
     return "removed"
 
 
-def _done(entry: Entry, everything: Sequence[Entry]) -> str:
+def _done(entry: Entry, undos: Mapping[str, float]) -> str:
     told = outcome(entry.outcome) + _why(entry)
     if entry.backup:
         told += f"; backup {entry.backup}"
-        back = entry.undone_at(everything)
+        back = undos.get(entry.backup)
         told += f", put back {when(back)}" if back is not None else ""
     return told
 
@@ -139,7 +139,7 @@ class Story:
     volume: Volume | None
     entries: Sequence[Entry]  # about it, the newest first
     removals: Sequence[Removal]  # of it
-    everything: Sequence[Entry]
+    undos: Mapping[str, float]
     told: Told | None
     here: frozenset[str]
 
@@ -204,7 +204,7 @@ def _told(entry: Entry, story: Story, name: Names, now: datetime.datetime) -> It
         if one.cause is Cause.COMMAND and one.entry is entry and one.event.kind != PRUNE:
             yield f"  engine:   removed {when(one.event.at)}"
     if entry.backup:
-        back = entry.undone_at(story.everything)
+        back = story.undos.get(entry.backup)
         if back is not None:
             yield f"  backup:   {entry.backup}, put back {when(back)}"
         elif entry.backup in story.here:
@@ -222,12 +222,10 @@ def _alone(removal: Removal) -> Iterator[str]:
         yield f"            {past}{ended if removal.nameless else ''}"
 
 
-def entry_as_json(entry: Entry, everything: Sequence[Entry], name: Names) -> dict[str, object]:
+def entry_as_json(entry: Entry, undos: Mapping[str, float], name: Names) -> dict[str, object]:
     """A decision for programs. Times are ISO 8601 in UTC."""
-    back = entry.undone_at(everything)
-    told = {
-        key: value for key, value in asdict(entry).items() if key not in {"at", "losses", "mark"}
-    }
+    back = undos.get(entry.backup)
+    told = {key: value for key, value in vars(entry).items() if key not in {"at", "losses", "mark"}}
     return {
         "log": "decision",
         "at": _iso(entry.at),

@@ -11,6 +11,8 @@ PRUNE = "prune"
 LASTS = 900.0  # seconds that a command may take from its line to the last removal
 EARLY = 2.0  # seconds by which the engine's clock may be behind
 
+UNDO = "safedocker-undo"  # the form of what puts a backup back
+
 # Outcomes after which the command did not run. Of all others it was let run, and no more is known.
 DID_NOT_RUN = frozenset({"refused", "cancelled", "called off"})
 
@@ -68,16 +70,6 @@ class Entry:
     def takes(self, volume: str) -> bool:
         """Does it name the volume, by its name or by the beginning of one that the engine made?"""
         return any(one.is_volume and one.is_called(volume) for one in self.losses)
-
-    def undone_at(self, entries: Iterable[Entry]) -> float | None:
-        """When the backup that was taken before it was put back; None: never, as far as is written
-        down."""
-        backs = [
-            one.at
-            for one in entries
-            if self.backup and one.form == "safedocker-undo" and self.backup in one.backups
-        ]
-        return min(backs, default=None)
 
 
 @dataclass(frozen=True)
@@ -163,6 +155,16 @@ def without_doubles(entries: Iterable[Entry]) -> tuple[Entry, ...]:
         for one in found.values()
         if not (one.ran and (one.person, one.pid, one.command, one.backup) in off)
     )
+
+
+def undos(entries: Iterable[Entry]) -> dict[str, float]:
+    """When each backup was put back for the first time, as far as is written down."""
+    found: dict[str, float] = {}
+    for one in entries:
+        if one.form == UNDO:
+            for backup in one.backups:
+                found[backup] = min(one.at, found.get(backup, one.at))
+    return found
 
 
 def _fits(entry: Entry, wanted: Wanted) -> bool:

@@ -16,6 +16,7 @@ from safedocker.loss.history import (
     about,
     chosen,
     removals,
+    undos,
     without_doubles,
 )
 
@@ -135,9 +136,7 @@ def test_a_command_that_was_called_off_is_told_once_and_was_not_let_run():
 
 def test_when_it_was_put_back():
     undo = replace(BASE, at=5000.0, form="safedocker-undo", backup="", backups=("B1",))
-    assert BASE.undone_at([BASE, undo]) == 5000.0
-    assert replace(BASE, backup="B2").undone_at([BASE, undo]) is None
-    assert replace(BASE, backup="").undone_at([replace(undo, backups=("",))]) is None
+    assert undos([BASE, replace(undo, at=6000.0), undo]) == {"B1": 5000.0}
 
 
 def test_events_of_one_thing_alone():
