@@ -70,9 +70,9 @@ def a_refusal(shell: Shell, text: str) -> None:
 
 
 def for_yourself(shell: Shell, text: str) -> None:
-    """At a terminal, in a home of its own; that the wheel installs is test_wheel.py's."""
-    pip, install, doctor = text.splitlines()
-    assert pip == "pip install ."
+    """At a terminal, in a home of its own; test_recipes.py pastes the first two lines too."""
+    _venv, _pip, install, doctor = text.splitlines()
+    install = install.partition("/bin/")[2]
     (shell.home / ".bashrc").write_text("# mine\n")
     screen = shell.terminal(install, SHELL="/bin/bash").wait("type yes ").type("yes\r")
     assert screen.ended() == 0, screen.text
@@ -91,8 +91,9 @@ def for_a_machine(_shell: Shell, text: str) -> None:
 
 
 def in_ci(shell: Shell, text: str) -> None:
-    pip, *lines = text.splitlines()
-    assert pip == "pip install ."
+    """test_recipes.py pastes the first two lines too."""
+    _venv, _pip, install, *exports = text.splitlines()
+    lines = [install.partition("/bin/")[2], *exports]
     shell.out("docker volume create data")
     (shell.place("data") / "rows").write_text("seven\n")
     line = "\n".join([*lines, "command -v docker", "docker volume rm data"])
@@ -168,9 +169,9 @@ WAYS: dict[str, Callable[[Shell, str], None]] = {
     "# ~/.config/safedocker/policy.toml": a_policy,
     "safedocker freeze": a_freeze,
     "safedocker: refused": a_refusal,
-    "pip install .\nsafedocker install": for_yourself,
+    "python3 -m venv ~": for_yourself,
     "umask 022": for_a_machine,
-    "pip install .\nsafedocker install --shims": in_ci,
+    "python3 -m venv .": in_ci,
     "docker volume create --label": a_pipeline,
     "install -d": as_root,
     "pgdata: ": a_log,
