@@ -68,7 +68,9 @@ def unused_volumes(command: Command, facts: Facts) -> Gone:
         raise WouldFail("--all requires API version 1.42")
     knows_all = facts.engine is not None and facts.engine.api >= ANONYMOUS_PRUNE_API
     filters.check(chosen, _LABELS | {"all"} if knows_all else _LABELS)
-    said = [value for key, value in chosen if key == "all"]
+    said = {value for key, value in chosen if key == "all"}
+    if len(said) > 1 or (said and command.on("all")):
+        raise WouldFail("the filter all is given twice, or besides --all")
     if any(value not in filters.TRUE | filters.FALSE for value in said):
         raise WouldFail("the filter all is true or false")
     everything = (

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from safedocker.command.parse import Command
+from safedocker.errors import WouldFail
 from safedocker.loss import (
     compose,
     contexts,
@@ -353,6 +354,8 @@ def _project_rm(command: Command, form: Form, facts: Facts) -> Plan:
 
 
 def _project_down(command: Command, form: Form, facts: Facts) -> Plan:
+    if command.value("rmi") not in {None, "", "all", "local"}:
+        raise WouldFail("--rmi takes all or local")
     removed = compose.removed_by_down(command, facts)
     takes_volumes = command.on("volumes")
     without_volumes = removed.without_volumes if takes_volumes else removed.all
