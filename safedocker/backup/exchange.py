@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from safedocker.backup import contents, making, plain, rest, stillness, ways
+from safedocker.backup import contents, making, outgoing, plain, rest, stillness, ways
 from safedocker.backup.contents import Source
 from safedocker.backup.files import PART, PIECE, place_new, sync_file, sync_folder
 from safedocker.backup.inventory import BadArchive, Inventory, TreeReader, difference
@@ -86,13 +86,13 @@ def export(
     ):
         with contents.read(engine, volume.name, ways.images_of(engine, volume.name)) as source:
             reader = TreeReader(fine=source.fine)
-            pieces = map(bytes, contents.read_by(reader, source.pieces, meter))
-            sink(plain.pack(plain.as_plain(pieces), packing))
+            pieces = contents.read_by(reader, source.pieces, meter)
+            sink(plain.pack(outgoing.as_plain(pieces), packing))
         held = reader.finish()
         contents.check_reach(source, reader)
         check = ways.cross_check(engine, {volume.name: held})[volume.name]
     if written is not None:
-        found = _measure(lambda: pieces_of(written), volume.name, progress)
+        found = _measure(pieces_of(written), volume.name, progress)
         if differs := difference(held, found):
             raise BadArchive(
                 f"{written} does not hold what {volume.name} holds: {differs}",
@@ -207,7 +207,9 @@ def bring_in(
         except BadArchive as fault:
             raise BadArchive(
                 f"{shown} can't be imported: {fault.message}: nothing was changed",
-                "make it again as it was made, or import another copy",
+                _unpacked(fault.program, shown, name)
+                if isinstance(fault, plain.Packed)
+                else "make it again as it was made, or import another copy",
             ) from fault
         held = None if present is None else contents.inspect(engine, name, lambda _done: None)
         saved = None
@@ -242,13 +244,11 @@ def bring_in(
     return Imported(name, filled.held, outline.strip, present is None, saved, notes)
 
 
-def _measure(opened: plain.Reader, name: str, progress: Progress) -> Inventory:
-    """What an archive with a root of its own would make a volume hold."""
-    outline = plain.outline(plain.unpack(opened()), 0)
-    reader = TreeReader()
+def _measure(pieces: Iterator[bytes], name: str, progress: Progress) -> Inventory:
+    """What an archive that was just written holds."""
+    reader = TreeReader(top=outgoing.TOP)
     for piece in contents.metered(
-        plain.as_volume(plain.unpack(opened()), outline, _ROOT),
-        lambda done: progress(Stage.CHECK, name, done, None),
+        plain.unpack(pieces), lambda done: progress(Stage.CHECK, name, done, None)
     ):
         reader.feed(piece)
     return reader.finish()
@@ -275,6 +275,14 @@ def _which(fault: plain.Ambiguous, shown: str, name: str) -> BadArchive:
         f"is {fault.top}/ the volume itself: {again} {fault.depth}\n"
         f"is the volume to hold a folder {fault.top.partition('/')[0]}/: {again} 0",
     )
+
+
+def _unpacked(program: str, shown: str, name: str) -> str:
+    if program == "zip":
+        packed = f"tar -C FOLDER -c . | safedocker import - {name}"
+        return f"unpack it into a folder, and import that: {packed}"
+    file = "" if shown == "-" else f" {shlex.quote(shown)}"
+    return f"unpack it on the way: {program} -dc{file} | safedocker import - {name}"
 
 
 def _check_idle(name: str, engine: Engine) -> None:

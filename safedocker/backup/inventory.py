@@ -49,7 +49,8 @@ class TreeReader(Tree):
     `remember` the entries can be asked for its `end` alone.
 
     The stream's entries share one first component ("volume", "volume/a"), which is dropped, so
-    that a volume restored under another name compares equal. How a header was spelled (PAX, GNU,
+    that a volume restored under another name compares equal; `top` says which it is, where that
+    is known: "." is none otherwise. How a header was spelled (PAX, GNU,
     ustar) makes no difference. Sparse files of GNU tar's count as what they stand for.
 
     A `sink` is handed each entry and its contents, which are not digested then.
@@ -62,6 +63,7 @@ class TreeReader(Tree):
         remember: bool = True,
         fine: bool = False,
         sink: Sink | None = None,
+        top: bytes | None = None,
     ) -> None:
         super().__init__(tell, remember=remember and sink is None, fine=fine)
         self._sink = sink
@@ -77,7 +79,7 @@ class TreeReader(Tree):
         self._long_name: bytes | None = None
         self._long_link: bytes | None = None
         self._zeros = 0  # zero blocks seen at the end
-        self._top: bytes | None = None
+        self._top = top
         # Of the last header: what the engine's own streams do not tell, the whole time and all
         # attributes; all of its extensions; and the bytes of a sparse file in the stream, its map
         # too.
@@ -249,7 +251,8 @@ class TreeReader(Tree):
 
     def _below(self, path: bytes) -> bytes:
         """Drop the first component, which is the same in all entries."""
-        first, _slash, rest = path.removeprefix(b"./").rstrip(b"/").partition(b"/")
+        told = path if self._top == b"." else path.removeprefix(b"./")
+        first, _slash, rest = told.rstrip(b"/").partition(b"/")
         if self._top is None:
             self._top = first
         if first != self._top or b"\0" in rest:

@@ -1,12 +1,11 @@
-"""Plain tar archives as every tutorial makes them, read strictly, and written so that any tar takes
-them: names below ".", numbers for owners. Which volume they go into is not decided here.
+"""Plain tar archives as every tutorial makes them, read strictly, and written as the engine takes a
+volume. Which one they go into is not decided here; what goes out is outgoing.py's.
 """
 
 from __future__ import annotations
 
 import enum
 import io
-import itertools
 import math
 import tarfile
 import zlib
@@ -62,6 +61,14 @@ class Ambiguous(BadArchive):
         self.depth = depth  # components of `top`
 
 
+class Packed(BadArchive):
+    """It is packed in a way that is not unpacked here, by the program of that name."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(f"it is packed with {program}")
+        self.program = program
+
+
 @dataclass
 class Outline:
     """What an archive holds: every path below the volume's root, with its type."""
@@ -98,7 +105,8 @@ def pack(stream: Iterable[bytes], packing: Packing) -> Iterator[bytes]:
 
 
 def unpack(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Unpack what may be packed, as its first bytes tell. Raise BadArchive when it is cut short."""
+    """Unpack what may be packed, as its first bytes tell. Raise BadArchive when it is cut short,
+    Packed when it is packed in another way."""
     first = b""
     while len(first) < 8 and (piece := next(pieces, b"")):
         first += piece
@@ -117,7 +125,7 @@ def unpack(pieces: Iterator[bytes]) -> Iterator[bytes]:
     else:
         for magic, name in _OTHERS.items():
             if first.startswith(magic):
-                raise BadArchive(f"it is packed with {name}; unpack it first")
+                raise Packed(name)
         yield from source.rest()
 
 
@@ -347,27 +355,6 @@ def as_volume(
             yield _header(info, _under(TOP, parts), linked, _told(info))
             yield from _body(info, contents)
         yield bytes(2 * _BLOCK)
-
-    return _gathered(entries())
-
-
-def as_plain(stream: Iterator[bytes]) -> Iterator[bytes]:
-    """A volume as the engine gives it, or GNU tar, as `tar -C /volume .` would have written it:
-    fractions of a second beside what every tar reads, holes as zeros."""
-
-    def below(name: str) -> str:
-        return _under(".", name.split("/")[1:])
-
-    def entries() -> Iterator[bytes]:
-        done = 0
-        for info, contents in _members(stream):
-            link = below(info.linkname) if info.islnk() else info.linkname
-            header = _header(info, below(info.name), link, _told(info))
-            for piece in itertools.chain((header,), _body(info, contents)):
-                done += len(piece)
-                yield piece
-        yield bytes(2 * _BLOCK)
-        yield bytes(-(done + 2 * _BLOCK) % tarfile.RECORDSIZE)
 
     return _gathered(entries())
 

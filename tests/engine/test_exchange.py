@@ -239,6 +239,11 @@ def test_what_is_cut_short_or_points_elsewhere_changes_nothing(shell26: Shell) -
             assert "nothing was changed" in refused.stderr
     refused = shell26.run("head -c 5000 whole.tar.gz | safedocker import - new")
     assert "cut short" in refused.stderr
+    shell26.run("gzip -dc whole.tar.gz | xz -0 > whole.tar.xz", check=True)
+    refused = shell26.run("safedocker import whole.tar.xz new")
+    assert "it is packed with xz: nothing was changed" in refused.stderr
+    assert "on the way: xz -dc whole.tar.xz | safedocker import - new\n" in refused.stderr
+    assert "make it again" not in refused.stderr
     after = shell26.state()
     assert [one["Name"] for one in after["volumes"]] == ["data", "empty"]  # type: ignore[attr-defined]  # JSON
     assert after["containers"] == before["containers"]

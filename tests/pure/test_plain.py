@@ -6,13 +6,14 @@ import gzip
 import io
 import subprocess
 import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from safedocker.backup import inventory, plain
+from safedocker.backup import inventory, outgoing, plain
 from safedocker.backup.inventory import BadArchive, Inventory
 from safedocker.backup.plain import Packing
 from tests.pure.test_inventory import CAPABILITY, EVERYTHING, archive, member, root
@@ -38,7 +39,7 @@ def bring_in(data: bytes, strip: int | None = None, owner=NOBODY) -> tuple[Inven
 
 
 def out(*members: tuple[tarfile.TarInfo, bytes] | tarfile.TarInfo) -> bytes:
-    return b"".join(plain.as_plain(pieces(archive(*members))))
+    return b"".join(outgoing.as_plain(pieces(archive(*members))))
 
 
 def capable() -> tarfile.TarInfo:
@@ -65,6 +66,53 @@ def test_an_archive_is_as_tar_itself_writes_it(tmp_path: Path) -> None:
     )
     assert (listed.stdout, listed.stderr) == ("./\n./sub/\n./sub/ü\n", "")
     assert len((tmp_path / "x.tar").read_bytes()) % tarfile.RECORDSIZE == 0
+
+
+def test_what_a_header_has_no_room_for_is_read_by_others_too() -> None:
+    odd = {"uid": 3_000_000, "gid": 1 << 40, "mtime": -5, "size": 3}
+    long, target = "volume/" + "ü/" * 90 + "x", "t" * 150
+    link = member("volume/link", tarfile.SYMTYPE, linkname=target)
+    device = member("volume/device", tarfile.CHRTYPE, devmajor=1, devminor=3)
+    data = out(root(), (member(long, **odd), b"abc"), link, device)
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        told = {one.name: one for one in tar}
+    found = told["./" + long.removeprefix("volume/")]
+    assert {key: getattr(found, key) for key in odd} == odd
+    assert told["./link"].linkname == target
+    assert (told["./device"].devmajor, told["./device"].devminor) == (1, 3)
+
+
+def test_a_hole_of_any_size_takes_no_memory() -> None:
+    size = 1 << 40
+    numbers = b"2\n0\n1\n%d\n0\n" % size
+    sparse = member("volume/GNUSparseFile.0/hole")
+    sparse.pax_headers = {
+        "GNU.sparse.major": "1",
+        "GNU.sparse.minor": "0",
+        "GNU.sparse.name": "volume/hole",
+        "GNU.sparse.realsize": str(size),
+    }
+    content = numbers.ljust(512, b"\0") + b"x"
+    gone = outgoing.as_plain(pieces(archive(root(), (sparse, content)), 1 << 20))
+    assert b"./hole" in next(gone)
+    assert [len(next(gone)) for _ in range(5)] == [1 << 20] * 5
+
+
+def test_files_without_number_go_out_about_as_fast_as_they_are_read() -> None:
+    data = archive(root(), *((member(f"volume/{number}"), b"x") for number in range(4000)))
+
+    def seconds(stream: Iterator[bytes]) -> float:
+        began = time.process_time()
+        for _piece in stream:
+            pass
+        return time.process_time() - began
+
+    def read() -> Iterator[bytes]:
+        yield b""
+        inventory.read(pieces(data, 1 << 20))
+
+    ratios = [seconds(outgoing.as_plain(pieces(data, 1 << 20))) / seconds(read()) for _ in range(3)]
+    assert min(ratios) < 3
 
 
 @pytest.mark.parametrize("first", ["data", "./data", "volume"])
