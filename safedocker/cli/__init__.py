@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import sys
@@ -30,32 +29,40 @@ from safedocker.cli import (
     volumes,
 )
 from safedocker.cli.opened import PROGRAMS
-from safedocker.edge import terminal
+from safedocker.edge import streams, terminal
 from safedocker.errors import ExitCode, Interrupted, SafedockerError
 
 
 def main() -> NoReturn:
     """Run one of our own commands, and end with its exit code. The one handler."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: an odd locale is no bug
+    streams.open_all()
     try:
-        code: int = commands.main(prog_name="safedocker", standalone_mode=False) or 0
+        code = _run()
         sys.stdout.flush()
-    except click.exceptions.Exit as ended:
-        code = ended.exit_code
-    except click.ClickException as fault:
-        terminal.tell(SafedockerError(fault.format_message(), _usage(fault)))
-        code = fault.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        code = _tell(Interrupted("interrupted"))
     except SafedockerError as fault:
         code = _tell(fault)
     except BrokenPipeError:  # `safedocker backups | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.ERROR
-    except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours is told as one
-        code = telling.report(fault, sys.argv)
     sys.exit(int(code))
+
+
+def _run() -> int:
+    """Raise what is wrong with standard output."""
+    try:
+        return commands.main(prog_name="safedocker", standalone_mode=False) or 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as fault:
+        terminal.tell(SafedockerError(fault.format_message(), _usage(fault)))
+        return fault.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _tell(Interrupted("interrupted"))
+    except SafedockerError as fault:
+        return _tell(fault)
+    except BrokenPipeError:
+        raise
+    except Exception as fault:  # noqa: BLE001 - the one handler: a bug of ours is told as one
+        return telling.report(fault, sys.argv)
 
 
 def _tell(fault: SafedockerError) -> int:
