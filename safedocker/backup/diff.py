@@ -54,7 +54,8 @@ class Turn(enum.Enum):
 @dataclass(frozen=True)
 class Change:
     """One entry that is not what it was. `aspects` tell what differs: "mode", as it was, as it is;
-    of one that was added or removed they are empty."""
+    of one that was added or removed they are empty. A link's target may hold any bytes: those that
+    are no UTF-8 are surrogates, as os.fsdecode makes them."""
 
     path: bytes  # below the volume's root; b"" is the root itself
     kind: str  # "file", "directory", ...
@@ -293,6 +294,6 @@ def _aspects(row: _Row) -> tuple[tuple[str, str], ...]:
         ("owner", f"{row[4]}:{row[5]}"),
         ("mode", f"{row[3]:04o}"),
         ("mtime", f"{row[7]}"),
-        ("link", row[8].decode("utf-8", "backslashreplace")),
+        ("link", row[8].decode("utf-8", "surrogateescape")),
         ("device", row[9]),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import json
@@ -42,6 +43,9 @@ def diff(
 ) -> int:
     """Show what changed between a backup, the last one or that of an ID, and its volumes as they
     are now: "+" was added since, "-" removed, "~" changed. Nothing is written.
+
+    With --json a path, or a link's target, that is no UTF-8 has U+FFFD in place of what is none,
+    and its bytes stand beside it: "path_base64", "link_base64".
 
     Ends with 0 where all is the same, with 1 where something differs, and with 2 where that could
     not be found out.
@@ -127,10 +131,15 @@ def _lines(found: Difference, summary: bool) -> Iterator[str]:
     if summary:
         return
     for change in found.changes():
-        path = wording.clean(os.fsdecode(change.path)) or "."
+        path = _written_out(os.fsdecode(change.path)) or "."
         if change.kind == "directory" and change.path:
             path += "/"
         yield f"  {_SIGNS[change.turn.value]} {path}{_aspects(change)}"
+
+
+def _written_out(name: str) -> str:
+    """A name on one line, and no two the same: a newline is \\n, a backslash is two."""
+    return wording.clean(name.replace("\\", "\\\\"))
 
 
 def _aspects(change: Change) -> str:
@@ -138,6 +147,7 @@ def _aspects(change: Change) -> str:
     for name, (before, now) in change.aspects.items():
         if name == "mtime":
             before, now = _time(before), _time(now)
+        before, now = _written_out(before), _written_out(now)
         told.append(f"{name} {before} -> {now}" if before or now else name)
     return f" ({', '.join(told)})" if told else ""
 
@@ -161,12 +171,21 @@ def _json(found: Difference) -> Iterator[str]:
     yield json.dumps(head)[:-1] + ', "changes": ['
     before = ""
     for change in found.changes():
+        aspects = [_named(name, *map(os.fsencode, pair)) for name, pair in change.aspects.items()]
         told = {
-            "path": os.fsdecode(change.path),
+            **{key: one for key, (one,) in _named("path", change.path).items()},
             "kind": change.kind,
             "turn": change.turn.value,
-            "aspects": {name: list(pair) for name, pair in change.aspects.items()},
+            "aspects": {key: pair for one in aspects for key, pair in one.items()},
         }
         yield before + json.dumps(told)
         before = ","
     yield "]}"
+
+
+def _named(key: str, *names: bytes) -> dict[str, list[str]]:
+    """Names under a key, and where one is no UTF-8, which JSON has no room for, in base64 too."""
+    told = {key: [name.decode("utf-8", "replace") for name in names]}
+    if any(name.decode("utf-8", "ignore").encode() != name for name in names):
+        told[f"{key}_base64"] = [base64.b64encode(name).decode("ascii") for name in names]
+    return told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 
 import pytest
@@ -24,6 +26,7 @@ def kept(shell: Shell) -> Shell:
     place = shell.place("data")
     for name in ("same", "content", "size", "owner", "mode", "time", "gone", "type"):
         (place / name).write_text(name)
+    (place / "odd").symlink_to("t")
     (place / "link").symlink_to("same")
     (place / "folder/deep").mkdir(parents=True)
     os.utime(place / "folder", (1, 86400))
@@ -35,7 +38,7 @@ def kept(shell: Shell) -> Shell:
 def test_diff_says_nothing_changed_then_what_did(kept):
     shell = kept
     done = shell.run("safedocker diff", check=True)
-    assert done.stdout == "data: no change; 12 the same\n"
+    assert done.stdout == "data: no change; 13 the same\n"
     place = shell.place("data")
     at = (place / "content").stat().st_mtime
     (place / "content").write_text("CONTENT")
@@ -50,16 +53,29 @@ def test_diff_says_nothing_changed_then_what_did(kept):
     (place / "link").unlink()
     (place / "link").symlink_to("other")
     (place / "folder/new\nline").write_text("x")
+    (place / "folder/new\\nline").write_text("x")
+    (place / os.fsdecode(b"\xff")).write_text("x")
+    (place / "odd").unlink()
+    (place / "odd").symlink_to(os.fsdecode(b"a\n\xfe"))
     place.chmod(0o700)
     done = shell.run("safedocker diff --volume data --json")
     assert done.returncode == 1
+    done.stdout.encode()  # no half of a surrogate, which others read as they like
+    assert not re.search(r"\\ud[89a-f]", done.stdout)
     told = json.loads(done.stdout)
     assert told["differs"] is True
     (volume,) = told["volumes"]
-    assert (volume["added"], volume["removed"], volume["changed"]) == (1, 1, 9)
+    assert (volume["added"], volume["removed"], volume["changed"]) == (3, 1, 10)
     assert volume["same"] == 2
+    (raw,) = (one for one in volume["changes"] if "path_base64" in one)
+    assert (raw["path"], raw["path_base64"]) == ("\ufffd", base64.b64encode(b"\xff").decode())
+    (odd,) = (one["aspects"] for one in volume["changes"] if one["path"] == "odd")
+    assert odd["link"] == ["t", "a\n\ufffd"]
+    assert base64.b64decode(odd["link_base64"][1]) == b"a\n\xfe"
     changes = {one["path"]: (one["turn"], set(one["aspects"])) for one in volume["changes"]}
     assert list(changes) == sorted(changes)
+    assert {changes.pop(name)[0] for name in ("\ufffd", "folder/new\\nline")} == {"added"}
+    del changes["odd"]
     assert changes.pop("folder") == ("changed", {"mtime"})
     touched = {name: changes[name][1] - {"mtime"} for name in ("size", "type", "link")}
     assert touched == {"size": {"size"}, "type": {"type", "size", "mode"}, "link": {"link"}}
@@ -73,9 +89,12 @@ def test_diff_says_nothing_changed_then_what_did(kept):
         "folder/new\nline": ("added", set()),
     }
     lines = shell.run("safedocker diff").stdout.splitlines()
-    assert lines[0] == "data: 1 added, 1 removed, 9 changed; 2 the same"
-    assert len(lines) == 12
+    assert lines[0] == "data: 3 added, 1 removed, 10 changed; 2 the same"
+    assert len(lines) == 15
     assert "  + folder/new\\nline" in lines
+    assert "  + folder/new\\\\nline" in lines
+    assert "  + \\udcff" in lines
+    assert any("link t -> a\\n\\udcfe" in line for line in lines)
     assert "  ~ . (mode 0755 -> 0700)" in lines
     assert "  ~ owner (owner 0:0 -> 7:8)" in lines
 
@@ -88,7 +107,7 @@ def test_diff_tells_the_definition_who_runs_and_that_a_volume_is_gone(kept):
     done = shell.run("safedocker diff --summary")
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        "data: 11 removed; 1 the same",
+        "data: 12 removed; 1 the same",
         "  box runs with it: it may have changed meanwhile",
         "  ! label a: b -> c",
     ]
