@@ -48,7 +48,7 @@ class Consistency(enum.Enum):
 
 _SENTENCES = {
     Consistency.COLD_CLEAN: "cold: nobody was running with it while it was copied",
-    Consistency.COLD_KILLED: "cold, but a container had to be killed: as after a power cut",
+    Consistency.COLD_KILLED: "cold, but a container was killed: as after a power cut",
     Consistency.PAUSED: "paused: nothing was written meanwhile; as after a power cut",
     Consistency.RECORD: "whole: it can be read in one piece",
     Consistency.DUMPED: "dumped: by the database's own program while it ran",

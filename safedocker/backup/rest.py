@@ -107,7 +107,8 @@ def at_rest(
             draft.note_stopping(engine.identity.name, resting)
         stopped = engine.pause(who.pause) + engine.stop(who.stop)
         before = _look(volume, who, engine)
-        consistency, reached = stillness.how_still(stopped, "no container was running with it")
+        idle, having = "no container was running with it", stillness.users(volume.name, containers)
+        consistency, reached = stillness.how_still(stopped, idle, having)
         yield Still(consistency, reached)
         if _look(volume, who, engine) != before:
             raise NoBackup(

@@ -12,6 +12,11 @@ from safedocker.errors import NoBackup
 from safedocker.loss.facts import HELPER, Container, Volume
 from safedocker.loss.plan import Kind, Loss
 
+# Exit codes of who ended by no stop of its own: killed, crashed, or lost with the engine's machine.
+# Source: Linux signal(7), 128 + SIGABRT, SIGBUS, SIGFPE, SIGKILL, SIGSEGV; moby daemon/daemon.go,
+# restore.
+_CUT_OFF = frozenset({134, 135, 136, 137, 139, 255})
+
 
 def consistency(
     loss: Loss, containers: Iterable[Container], stopped: tuple[Stopped, ...], kept: ways.Kept
@@ -25,22 +30,39 @@ def consistency(
         return Consistency.LIVE, f"{', '.join(live)} went on running with it"
     if live:
         return Consistency.COLD_CLEAN, f"it was empty, while {', '.join(live)} ran with it"
-    ids = {one.id for one in users(loss.name, containers)}
-    return how_still([one for one in stopped if one.id in ids], "no container was running with it")
+    own = users(loss.name, containers)
+    ids = {one.id for one in own}
+    idle = "no container was running with it"
+    return how_still([one for one in stopped if one.id in ids], idle, own)
 
 
-def how_still(own: Sequence[Stopped], idle: str) -> tuple[Consistency, str]:
-    """The grade of a copy by how those that could write were kept from it."""
+def how_still(
+    own: Sequence[Stopped], idle: str, having: Iterable[Container] = ()
+) -> tuple[Consistency, str]:
+    """The grade of a copy by how those that could write were kept from it. `having` are all that
+    have it, as they were before: one that did not run may have been cut off, and nobody have
+    cleaned up since. The worst grade counts, and all that was done is told."""
     paused = [one.name for one in own if one.paused]
-    if paused:
-        return Consistency.PAUSED, f"paused: {', '.join(paused)}"
-    if not own:
-        return Consistency.COLD_CLEAN, idle
-    how = ", ".join(f"{one.name} (exit code {one.exit_code})" for one in own)
-    killed = [one.name for one in own if not one.clean]
+    stopped = [one for one in own if not one.paused]
+    killed = [one.name for one in stopped if not one.clean]
+    before = [one for one in having if not one.running and one.exit_code in _CUT_OFF]
+    told = [f"paused: {', '.join(paused)}"] if paused else []
+    if stopped:
+        told.append(f"stopped first: {_with_codes(stopped)}")
     if killed:
-        return Consistency.COLD_KILLED, f"stopped first: {how}; killed: {', '.join(killed)}"
-    return Consistency.COLD_CLEAN, f"stopped first: {how}"
+        told.append(f"killed: {', '.join(killed)}")
+    if before:
+        told += [] if own else [idle]
+        told.append(f"cut off before: {_with_codes(before)}")
+    if paused:
+        return Consistency.PAUSED, "; ".join(told)
+    if killed or before:
+        return Consistency.COLD_KILLED, "; ".join(told)
+    return Consistency.COLD_CLEAN, "; ".join(told) or idle
+
+
+def _with_codes(ended: Iterable[Stopped | Container]) -> str:
+    return ", ".join(f"{one.name} (exit code {one.exit_code})" for one in ended)
 
 
 def users(volume: str, containers: Iterable[Container]) -> tuple[Container, ...]:

@@ -241,7 +241,8 @@ class _Taking:
         whole = []
         for number, loss in enumerate(self._layers, 1):
             own = [one for one in stopped if one.id == loss.id]
-            still = stillness.how_still(own, "it did not run")
+            itself = [one for one in containers if one.id == loss.id]
+            still = stillness.how_still(own, "it did not run", itself)
             stem = f"container-{number}"
             meter = self._copied(loss)
             whole.append(layers.take(loss, self._engine, draft, stem, meter, still, ran=bool(own)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,6 +93,8 @@ def container(found: Mapping[str, Any]) -> Container:
     # A legacy link adds names of the form /other/alias.
     names = [str(name).removeprefix("/") for name in sequence(found, "Names")]
     state = text(found, "State")
+    # Source: moby container/state.go, (*State).String.
+    ended = re.match(r"Exited \((\d+)\)", text(found, "Status"))
     return Container(
         id=text(found, "Id"),
         name=next((name for name in names if "/" not in name), text(found, "Id")[:12]),
@@ -103,6 +106,7 @@ def container(found: Mapping[str, Any]) -> Container:
         aliases=tuple(name for name in names if "/" in name),
         created=float(created) if isinstance(created := found.get("Created"), int) else 0.0,
         image_id=text(found, "ImageID"),
+        exit_code=int(ended[1]) if ended else None,
     )
 
 

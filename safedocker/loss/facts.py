@@ -103,6 +103,7 @@ class Container:
     created: float = 0.0  # seconds since the epoch, by the engine's clock
     image_id: str = ""
     binds: tuple[HostPath, ...] = ()  # host paths that its start would make; once inspected
+    exit_code: int | None = None  # how it ended; None: it did not, or that is not told
 
     @property
     def project(self) -> str | None:

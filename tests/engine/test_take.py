@@ -169,6 +169,11 @@ def test_container_that_had_to_be_killed_is_written_down(
     (part,) = keep_all(client, store, "data", stops=(id_,)).parts
     assert part.consistency is Consistency.COLD_KILLED
     assert "killed: deaf" in part.reached
+    (part,) = keep_all(client, store, "data").parts
+    assert part.consistency is Consistency.COLD_KILLED, "it was before, and nobody ran since"
+    assert part.reached == (
+        "no container was running with it; cut off before: deaf (exit code 137)"
+    )
 
 
 def test_every_stage_is_shown(fresh: PrivateEngine, client: Engine, store: FolderStore) -> None:

@@ -106,12 +106,16 @@ def test_with_stop_it_is_started_again_and_not_what_would_be_gone(shell26: Shell
         make(shell, name)
     serve(shell, "web", "-v data:/srv")
     serve(shell, "gone", "--rm -v more:/srv")
+    serve(shell, "beside", "-v more:/srv")
     serve(shell, "frozen", "-v still:/srv")
     shell.out("docker pause frozen")
     shell.run("safedocker backup --stop data more still", check=True)
     (backup,) = manifests(shell)
     assert grades(backup) == {"data": "cold-clean", "more": "paused", "still": "paused"}
-    assert states(shell) == {"web": "running", "gone": "running", "frozen": "paused"}
+    (more,) = (part["reached"] for part in backup["parts"] if part["name"] == "more")
+    assert more == "paused: gone; stopped first: beside (exit code 143)"
+    running = dict.fromkeys(("web", "gone", "beside"), "running")
+    assert states(shell) == {**running, "frozen": "paused"}
 
 
 def test_refused_where_that_is_asked_for(shell26: Shell) -> None:
