@@ -80,6 +80,8 @@ def take(
     draft: Draft,
     up_to: int | None,
     meter: Callable[[Loss], Meter],
+    *,
+    why_not: str = "",
 ) -> dict[str, Taken]:
     """Dump the databases that run with the volumes, while they run, into the draft; by volume.
 
@@ -87,11 +89,12 @@ def take(
     that opens it, or as it is still starting, gets no dump, and the reason is returned: the cold
     copy is a whole backup. A dump that was begun and is not whole raises NoBackup. `up_to` are the
     bytes of a volume above which a dump would keep the person waiting; None for no such line.
+    `why_not` says why none can be had at all; then none is tried.
     """
     return {
         loss.name: Taken()
         if up_to == 0 or engine is None
-        else _take(loss, containers, engine, draft, f"volume-{number}", up_to, meter(loss))
+        else _take(loss, containers, engine, draft, f"volume-{number}", up_to, meter(loss), why_not)
         for number, loss in enumerate(losses, 1)
     }
 
@@ -104,6 +107,7 @@ def _take(
     stem: str,
     up_to: int | None,
     meter: Meter,
+    why_not: str,
 ) -> Taken:
     reasons = []
     for one in containers:
@@ -112,6 +116,8 @@ def _take(
         row = dumps.recognise(loss.content or loss.in_memory, one.image)
         if row is None or one.state not in {"running", "paused", "restarting"}:
             continue
+        if why_not:
+            return Taken(why_none=f"{row.name} in {one.name}: {why_not}")
         size = loss.size if loss.size is not None else loss.at_least
         if up_to is not None and (size > up_to or loss.size is None):
             known = "of unknown size" if loss.size is None else str(Bytes(size))

@@ -33,11 +33,12 @@ from safedocker.backup.records import OpenContexts, Places
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped, Wish
 from safedocker.errors import Interrupted, NoBackup, SafedockerError
-from safedocker.loss.facts import Bytes, Container, Volume
+from safedocker.loss.facts import Bytes, Container, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Plan, Protect
 
 ARCHIVE = Wish()
-RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever happens
+RESERVE = 64 << 20  # bytes that stay free on the store's disk, whatever is copied there
+_RECORD = 128 << 10  # bytes of a backup that copies nothing: manifest, journals
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -124,8 +125,9 @@ def keep(
     """As `take`, for losses that no plan names; `calm` None: whoever runs with them may go on."""
     apart.check(losses, store, engine)
     places = Places(engine, contexts)
+    taking = _Taking(losses, calm, places, store, occasion, progress, now, reserve, wish)
     try:
-        return _Taking(losses, calm, places, store, occasion, progress, now, reserve, wish).run()
+        return taking.run()
     except (NoBackup, Interrupted):
         raise
     except SafedockerError as fault:
@@ -134,7 +136,7 @@ def keep(
         ) from fault
     except OSError as fault:
         if fault.errno in _FULL:
-            raise _full(losses, store, reserve, now) from fault
+            raise taking.full() from fault
         raise NoBackup(
             f"the backup failed: {_reason(fault)}: nothing was removed",
             f"see that {store.where} can be written and the engine answers",
@@ -173,6 +175,7 @@ class _Taking:
         self._reserve = reserve
         ended = wish.ended and not self._live and not self._calm.pause
         self._wish = replace(wish, ended=ended, fine=True)
+        self._no_dump = ""  # why a database that runs can't be dumped, as far as it is known
 
     @property
     def _engine(self) -> Engine:
@@ -219,8 +222,10 @@ class _Taking:
         self, draft: Draft, containers: Iterable[Container], stopping: tuple[StoppedContainer, ...]
     ) -> Backup:
         dumps = partial(self._copied, stage=Stage.DUMP)
-        up_to = self._wish.dump_up_to
-        dumped = dumping.take(self._volumes, containers, self._places.engine, draft, up_to, dumps)
+        up_to, engine = self._wish.dump_up_to, self._places.engine
+        dumped = dumping.take(
+            self._volumes, containers, engine, draft, up_to, dumps, why_not=self._no_dump
+        )
         stopped = self._stop(draft, containers, stopping)
         before = self._cold_volumes()
         kept: list[tuple[Loss, ways.Way, ways.Kept]] = []
@@ -296,7 +301,7 @@ class _Taking:
     def _copied(self, loss: Loss, stage: Stage = Stage.COPY) -> Meter:
         def copied(done: int) -> None:
             free = self._store.free_bytes()
-            if free is not None and free < self._reserve:
+            if free is not None and free < self._reserve and loss.holds is not Holds.EMPTY:
                 raise OSError(errno.ENOSPC, "no room is left")
             self._progress(stage, loss.name, done, loss.size if stage is Stage.COPY else None)
 
@@ -341,27 +346,51 @@ class _Taking:
         """Raise NoBackup where the store has no room. What may be moved is moved then, unless
         somebody asked for a copy."""
         free = self._store.free_bytes()
-        need = self._need() // 2 + self._reserve
-        if free is not None and free < need:
-            if self._wish.protect in {Protect.AUTO, Protect.DUMP}:
-                self._wish = replace(self._wish, protect=Protect.MOVE)
-                self._check_room()
-                return
-            raise NoBackup(
-                f"the backup needs about {Bytes(need)} in {self._store.where}, where "
-                f"{Bytes(free)} are free: nothing was removed",
-                _room(self._store, need, self._now),
-            )
+        copied = self._copies()
+        need = self._need(copied) // 2 if copied else _RECORD
+        reserve = self._reserve if copied else 0
+        if free is None or free >= need + reserve:
+            return
+        if self._wish.protect in {Protect.AUTO, Protect.DUMP}:
+            if self._wish.protect is Protect.AUTO and free < reserve:
+                self._no_dump = f"there is no room for one in {self._store.where}"
+            self._wish = replace(self._wish, protect=Protect.MOVE)
+            self._check_room()
+            return
+        raise NoBackup(
+            f"the backup needs about {_in_words(need, reserve)} in {self._store.where}, where "
+            f"{Bytes(free)} are free: nothing was removed",
+            _room(self._store, need + reserve, self._now),
+        )
 
-    def _need(self) -> int:
+    def _copies(self) -> tuple[Loss, ...]:
+        """What is to be copied into the store, and may be of any size."""
+        own = [loss for loss in self._volumes if ways.choose(loss, self._wish).stores]
+        return tuple(loss for loss in (*own, *self._layers) if loss.holds is not Holds.EMPTY)
+
+    def _need(self, copied: tuple[Loss, ...]) -> int:
         """Return what the contents to be copied come to, in bytes, as far as it is known."""
-        copied = [loss for loss in self._volumes if ways.choose(loss, self._wish).stores]
-        unknown = tuple(loss.name for loss in copied if loss.size is None)
+        unknown = tuple(loss.name for loss in copied if loss.size is None and loss.kind.is_volume)
         counted = self._engine.sizes(unknown, ways.COUNT_SECONDS) if unknown else {}
         return sum(
             counted.get(loss.name, loss.at_least) if loss.size is None else loss.size
-            for loss in (*copied, *self._layers)
+            for loss in copied
         )
+
+    def full(self) -> NoBackup:
+        """The fault of a store whose disk is full."""
+        copied = self._copies()
+        need = sum(max(loss.size or 0, loss.at_least) for loss in copied) if copied else _RECORD
+        reserve = self._reserve if copied else 0
+        where = self._store.where
+        with contextlib.suppress(OSError):
+            free = self._store.free_bytes() or 0
+            return NoBackup(
+                f"the disk of {where} is full: the backup needs up to {_in_words(need, reserve)}, "
+                f"{Bytes(free)} are free: nothing was removed",
+                _room(self._store, need + reserve, self._now),
+            )
+        return NoBackup(f"the disk of {where} is full: nothing was removed", "make room there")
 
     def _back_out(self, draft: Draft, stopping: tuple[StoppedContainer, ...]) -> str:
         """Start again what ran, remove the draft. Return what could not be done, as a hint."""
@@ -448,18 +477,8 @@ def _room(store: FolderStore, need: int, now: datetime.datetime) -> str:
     return other
 
 
-def _full(
-    losses: Iterable[Loss], store: FolderStore, reserve: int, now: datetime.datetime
-) -> NoBackup:
-    most = sum(max(loss.size or 0, loss.at_least) for loss in losses) + reserve
-    with contextlib.suppress(OSError):
-        free = store.free_bytes() or 0
-        return NoBackup(
-            f"the disk of {store.where} is full: the backup needs up to {Bytes(most)}, "
-            f"{Bytes(free)} are free: nothing was removed",
-            _room(store, most, now),
-        )
-    return NoBackup(f"the disk of {store.where} is full: nothing was removed", "make room there")
+def _in_words(need: int, reserve: int) -> str:
+    return f"{Bytes(need)}" + (f", besides {Bytes(reserve)} that stay free," if reserve else "")
 
 
 def silent(_stage: Stage, _volume: str, _done: int, _total: int | None) -> None:

@@ -380,7 +380,9 @@ def test_disk_that_fills_up_is_no_backup_and_says_how_much(
     make_volume(fresh, "data")
     id_ = make_container(fresh, "web", "-v", "data:/d")
     store = FolderStore(small_disk / "backups")
-    monkeypatch.setattr(taking._Taking, "_need", lambda _self: 0)  # the guess before was too good
+    monkeypatch.setattr(
+        taking._Taking, "_need", lambda _self, _copied: 0
+    )  # the guess before was too good
     with pytest.raises(NoBackup, match="is full") as caught:
         keep_all(client, store, "data", stops=(id_,), reserve=0)
     assert isinstance(caught.value.__cause__, OSError)
@@ -395,7 +397,7 @@ def test_reserve_stays_free(
 ) -> None:
     make_volume(fresh, "data")
     store = FolderStore(small_disk / "backups")
-    monkeypatch.setattr(taking._Taking, "_need", lambda _self: 0)
+    monkeypatch.setattr(taking._Taking, "_need", lambda _self, _copied: 0)
     least: list[int] = []
     with pytest.raises(NoBackup, match="is full"):
         keep_all(
