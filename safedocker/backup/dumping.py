@@ -44,6 +44,8 @@ class Server:
     data: str  # the directory that it keeps its data in
     databases: tuple[Held, ...]
     roles: frozenset[str]
+    login: str  # the role that asked; "" where there are none
+    closed: tuple[str, ...]  # databases that let nobody connect: no dump has them
     settings: Mapping[str, str]
 
     @property
@@ -172,6 +174,8 @@ def probe(row: Database, container: Container, engine: Engine) -> Server:
         first["data"],
         held(told.get("database", ())),
         frozenset(told.get("role", ())),
+        first.get("login", ""),
+        tuple(told.get("closed", ())),
         settings,
     )
 
@@ -222,6 +226,7 @@ def dump(server: Server, engine: Engine, draft: Draft, stem: str, meter: Meter) 
         image=container.image,
         holds=tuple(one.name for one in server.databases if one.name not in row.own),
         proof=row.proof,
+        lacks=server.closed,
     )
     read_back(made, draft.open(name))
     return _checked(made, server, engine, draft)

@@ -13,6 +13,8 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from safedocker.backup import sqltext
+from safedocker.backup.sqltext import There
 from safedocker.errors import SafedockerError
 
 NEVER = 3  # exit code of a probe where waiting will not help: no client program, ...
@@ -64,10 +66,12 @@ def section_name(found: re.Match[bytes]) -> str:
 @dataclass(frozen=True)
 class Database:
     """One kind of database. `probe` prints lines: server=, tool=, data= (its directory), listens=
-    (nothing while it sets itself up), database=COUNT NAME (of what it holds), role=.
+    (nothing while it sets itself up), database=COUNT NAME (of what it holds), role=, login= (the
+    role that asks), closed=NAME (of a database that lets nobody connect, so that no dump has it).
 
     `whole` says what is wrong with a dump, or "". `adapt` takes out of a dump what the server it
-    goes to has already; `trim` what the program wrote that is no dump.
+    goes to has already, and puts into a list what is to be done last, as nobody gets in by the
+    password of now afterwards; `trim` takes out what the program wrote that is no dump.
     """
 
     name: str
@@ -85,8 +89,8 @@ class Database:
     checked: str = ""  # what is proven then
     settings: Callable[[Mapping[str, object]], dict[str, str]] = lambda _definition: {}
     trim: Callable[[Iterable[bytes]], Iterable[bytes]] = lambda pieces: pieces
-    adapt: Callable[[Iterable[bytes], frozenset[str], frozenset[str]], Iterable[bytes]] = (
-        lambda pieces, _roles, _databases: pieces
+    adapt: Callable[[Iterable[bytes], There, list[bytes]], Iterable[bytes]] = (
+        lambda pieces, _there, _late: pieces
     )
     # Lines that two dumps of the same data differ in, each with the newline before it. What makes
     # the next database stands at the end of a part.
@@ -135,6 +139,9 @@ ask -d postgres -c "
     select 'server=' || current_setting('server_version')
     union all select 'data=' || current_setting('data_directory')
     union all select 'listens=' || current_setting('listen_addresses')
+    union all select 'login=' || current_user
+    union all select 'closed=' || datname from pg_database
+        where not datallowconn and datname <> 'template0'
     union all select 'role=' || rolname from pg_roles"
 names=$(ask -d postgres -c 'select datname from pg_database where datallowconn order by 1')
 while IFS= read -r name; do
@@ -166,49 +173,6 @@ def _whole_postgres(seen: Watch, databases: frozenset[str]) -> str:
 def _missing(seen: Watch, databases: frozenset[str]) -> str:
     lacks = ", ".join(sorted(databases - seen.names))
     return f"there is nothing of {lacks} in it" if lacks else ""
-
-
-def _adapt_postgres(
-    pieces: Iterable[bytes], roles: frozenset[str], databases: frozenset[str]
-) -> Iterator[bytes]:
-    """Blank the lines that make roles and databases which are there: psql shall stop at an error,
-    and the first one would be that of `CREATE ROLE postgres`. What the dump says of them, the
-    passwords too, stands in lines of its own. A line keeps its length."""
-    rest = b""
-    copying = connected = False
-    for piece in pieces:
-        held = rest + piece
-        at = done = 0
-        while True:
-            if copying:  # the data of a table: no line of it is one of ours
-                end = held.find(b"\n\\.\n", at)
-                if end < 0:
-                    at = max(held.rfind(b"\n", at), at)
-                    break
-                copying, at = False, end + 1
-            end = held.find(b"\n", at)
-            if end < 0:
-                break
-            line = held[at:end]
-            copying = line.startswith(b"COPY ") and line.endswith(b"FROM stdin;")
-            connected = connected or line.startswith(b"\\connect ")
-            there = databases if line.startswith(b"CREATE DATABASE ") else frozenset[str]()
-            if line.startswith(b"CREATE ROLE ") and not connected:
-                there = roles
-            if there and _made_by(line) in there:
-                yield held[done:at]
-                yield b"-" * len(line)
-                done = end
-            at = end if copying else end + 1
-        yield held[done:at]
-        rest = held[at:]
-    yield rest
-
-
-def _made_by(line: bytes) -> str:
-    found = re.match(rb'CREATE (?:ROLE|DATABASE) ("(?:[^"]|"")+"|[^\s;]+)', line)
-    name = found[1].decode("utf-8", "surrogateescape") if found else ""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 # MariaDB, MySQL
@@ -443,7 +407,7 @@ DATABASES = (
         _whole_postgres,
         _SQL_PROOF,
         section=re.compile(rb"\n\\connect ([^\n]+)(?=\n)"),
-        adapt=_adapt_postgres,
+        adapt=sqltext.adapt_postgres,
         ignored=re.compile(
             rb"\n(?:(?=\n|\Z)|(?:--|\\restrict|\\unrestrict|SET |SELECT pg_catalog\.set_config|"
             rb"(?:CREATE|ALTER) DATABASE )[^\n]*)"
@@ -462,6 +426,7 @@ DATABASES = (
         _whole_mariadb,
         _SQL_PROOF,
         section=re.compile(rb"\n-- Current Database: ([^\n]+)(?=\n)"),
+        adapt=sqltext.adapt_mariadb,
         ignored=re.compile(rb"\n(?:(?=\n|\Z)|(?:--|/\*M?!999999|/\*!\d+ SET |SET )[^\n]*)"),
         own=frozenset({"mysql", "sys"}),
         upgrade="mariadb-upgrade",

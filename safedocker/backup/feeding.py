@@ -20,6 +20,7 @@ from safedocker.backup.dumping import NoAnswer, Server
 from safedocker.backup.dumps import Database, section_name
 from safedocker.backup.manifest import Backup, Consistency, CrossCheck, Dump, Part
 from safedocker.backup.restores import Journal, Restore
+from safedocker.backup.sqltext import There
 from safedocker.backup.store import Claim, FolderStore
 from safedocker.backup.take import Occasion, Progress, Stage, origin
 from safedocker.backup.ways import DUMP_ONLY, Engine
@@ -96,16 +97,21 @@ def feed(
             server = _wait(row, container, engine)
         journal.write(line)
         try:
-            told, parts = _feed(backup, made, server, engine, store, progress)
-            journal.write(replace(line, done=True))
-            compared = _compare_now(made, server, parts, told, engine, progress)
+            late: list[bytes] = []
+            told, parts = _feed(backup, made, server, engine, store, progress, late)
+            try:
+                compared = _compare_now(made, server, parts, told, engine, progress)
+            finally:
+                _settle(server, late, engine)
+                journal.write(replace(line, done=True))
         except SafedockerError as fault:
             kept = f"; what was there is in the backup {saved.id}" if saved else ""
             fault.hint = f"{fault.hint}{kept}".removeprefix("; ")
             raise
     later = _major(server.version) != _major(made.version)
     upgrade = row.upgrade if later else ""
-    return Fed(made, container.name, compared, saved, upgrade, tuple(journal.notes))
+    notes = (*journal.notes, *_shut_out(server, late, engine))
+    return Fed(made, container.name, compared, saved, upgrade, notes)
 
 
 def _choose(backup: Backup, only: Sequence[str]) -> Dump:
@@ -210,7 +216,10 @@ def _save(
             consistency=Consistency.DUMPED,
             reached=f"by {made.tool}",
             cross_check=CrossCheck.NONE,
-            not_kept=("its files: the dump is fed into a server, with --dump-into",),
+            not_kept=(
+                "its files: the dump is fed into a server, with --dump-into",
+                *(f"the database {name}, which lets nobody connect" for name in made.lacks),
+            ),
             dumps=(made,),
         )
         saved = Backup(
@@ -269,8 +278,10 @@ def _feed(
     engine: Engine,
     store: FolderStore,
     progress: Progress,
+    late: list[bytes],
 ) -> tuple[tuple[dumping.Held, ...], Parts]:
-    """Write the dump into the server; return what its program told, and what it was given."""
+    """Write the dump into the server, but for what is to come `late`; return what its program told,
+    and what the dump held."""
     row, container = server.row, server.container
     parts = Parts(row)
     done = 0
@@ -278,8 +289,9 @@ def _feed(
     def sent() -> Iterator[bytes]:
         nonlocal done
         pieces = dumping.opened(made, store.open(backup.id, made.file.name))
-        there = frozenset(one.name for one in server.databases)
-        for piece in row.adapt(parts.watched(pieces), server.roles, there):
+        databases = frozenset(one.name for one in server.databases)
+        there = There(server.roles, databases, server.login)
+        for piece in row.adapt(parts.watched(pieces), there, late):
             yield piece
             done += len(piece)
             progress(Stage.WRITE, container.name, done, made.bytes)
@@ -319,9 +331,42 @@ def _compare_now(
         raise SafedockerError(
             f"{row.name} in {container.name} took the dump without an error, but can't be compared "
             f"with it: {fault.message}",
-            "its users and passwords are the dump's now; the backup is whole; see what the server "
-            f"says: docker logs {container.name}",
+            f"the backup is whole; see what the server says: docker logs {container.name}",
         ) from fault
+
+
+def _settle(server: Server, late: Sequence[bytes], engine: Engine) -> None:
+    """Have the server do what was to come late: from then on it lets in whom the dump says."""
+    if not late:
+        return
+    row, container = server.row, server.container
+    lines = b"".join(line + b"\n" for line in late)
+    argv = row.argv(row.restore, str(len(lines)))
+    with engine.execute(container.id, argv, server.settings, iter([lines]), _SILENCE) as ran:
+        for _piece in ran:
+            pass
+    if ran.exit_code:
+        raise SafedockerError(
+            f"{row.name} in {container.name} took the dump, but its users and passwords are not "
+            f"all the dump's: {dumping.last_words(ran.said)}",
+            f"the backup is whole; see what the server says: docker logs {container.name}",
+        )
+
+
+def _shut_out(server: Server, late: Sequence[bytes], engine: Engine) -> tuple[str, ...]:
+    """A sentence where what the container knows opens its server no more."""
+    if not late:
+        return ()
+    try:
+        dumping.probe(server.row, server.container, engine)
+    except NoAnswer as fault:
+        name = server.container.name
+        return (
+            f"the password in the environment of {name} opens the server no more ({fault.message}):"
+            " what connects to it, and a container that you make of its volume, needs the one of "
+            "the database that was dumped",
+        )
+    return ()
 
 
 def _told(said: str) -> tuple[dumping.Held, ...]:

@@ -113,6 +113,7 @@ class Dump:
     image: str
     holds: tuple[str, ...]  # the names of the databases
     proof: str  # how it is known to be whole, a sentence
+    lacks: tuple[str, ...] = ()  # databases of the server that let nobody connect
 
 
 @dataclass(frozen=True)
@@ -338,6 +339,7 @@ def _dump(one: _Object) -> Dump:
         image=one.text("image"),
         holds=one.texts("holds"),
         proof=one.text("proof"),
+        lacks=one.texts("lacks") if one.has("lacks") else (),
     )
 
 

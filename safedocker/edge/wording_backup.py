@@ -157,12 +157,18 @@ def _dump_facts(dump: Dump) -> list[tuple[str, str]]:
     from safedocker.backup.manifest import Consistency
 
     held = ", ".join(dump.holds) or "no database"
+    lacks = [("not in it", f"{_closed(dump)}; the copy has it")] if dump.lacks else []
     return [
         ("dump", f"{dump.database} {dump.version} in {dump.container} ({dump.image}): {held}"),
+        *lacks,
         ("consistency", Consistency.DUMPED.sentence + f" ({dump.tool})"),
         ("proven by", f"{dump.proof}; {dump.bytes} bytes, read back and compared"),
         ("file", f"{dump.file.name}, {dump.file.bytes} bytes, {dump.file.sha256}"),
     ]
+
+
+def _closed(dump: Dump) -> str:
+    return f"{', '.join(dump.lacks)}, which lets nobody connect"
 
 
 def beside(backup: Backup) -> Iterator[str]:
@@ -170,6 +176,8 @@ def beside(backup: Backup) -> Iterator[str]:
     for part in backup.parts:
         for dump in part.dumps:
             yield f"dumped besides: {dump.database} {dump.version} in {dump.container}"
+            if dump.lacks:
+                yield f"not in the dump, but in the copy: {_closed(dump)}"
         if part.no_dump:
             yield f"no dump besides the copy, which is whole: {part.no_dump}"
 

@@ -24,6 +24,8 @@ from tests.engines import PrivateEngine
 
 SECRET = "s3cret$pass 'word"  # noqa: S105 - a shell that is not careful breaks on it
 
+OTHER = "of the new one"  # the password of the server that is fed
+
 
 class Case(NamedTuple):
     """How a row's database is started, asked, filled, and what it answers when it holds that."""
@@ -50,6 +52,7 @@ POSTGRES = Case(
         "from generate_series(1, 2000) n",
         "the shop's|create view big as select * from orders where id > 5",
         "postgres|create table here (x int); insert into here values (7)",
+        "postgres|create database shut allow_connections false",
     ),
     (
         "the shop's|select count(*), md5(string_agg(id || note, ',' order by id)) from orders",
@@ -118,12 +121,18 @@ def shell(databases: PrivateEngine, home: Path) -> Iterator[Shell]:
 class Server:
     """A database in a container with an anonymous volume."""
 
-    def __init__(self, shell: Shell, case: Case, name: str, flags: str = "") -> None:
+    def __init__(self, shell: Shell, case: Case, name: str, secret: str = SECRET) -> None:
         self.shell, self.case, self.name = shell, case, name
-        secret = shell.home / "secret"
-        secret.write_text(SECRET + "\n")
-        start = case.start.format(file=secret)
-        shell.out(f"docker run -d --name {name} {start} {flags} {case.image} {case.command}")
+        self.opens_with(secret)
+        start = case.start.format(file=self._secret)
+        shell.out(f"docker run -d --name {name} {start} {case.image} {case.command}")
+
+    @property
+    def _secret(self) -> Path:
+        return self.shell.home / f"secret-{self.name}"
+
+    def opens_with(self, secret: str) -> None:
+        self._secret.write_text(secret + "\n")
 
     def ready(self) -> Self:
         deadline = time.monotonic() + 90
@@ -215,8 +224,11 @@ def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell
     assert "dumped: by the database's own program" in told
     assert b"s3cret" not in (shell.store / shell.backups()[-1] / "manifest.json").read_bytes()
 
-    fresh = Server(shell, case, "fresh")  # not ready yet: it is waited for
+    fresh = Server(shell, case, "fresh", OTHER)  # not ready yet: it is waited for
     if case is POSTGRES:
+        assert dump["lacks"] == ["shut"]
+        assert "not in the dump, but in the copy: shut, which lets nobody connect" in done.stderr
+        assert re.search(r"\nnot in it +shut, which lets nobody connect; the copy has it", told)
         check_what_is_in_the_way(shell, fresh)
     if case is not REDIS:
         for other in ("aaa", "zzz"):  # what else is there is no difference
@@ -225,6 +237,9 @@ def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell
         fed = shell.run("safedocker undo --dump-into fresh", check=True)
     assert not lines.tell(SECRET)
     assert "compared: another dump of it is the same" in fed.stdout or "2002 keys" in fed.stdout
+    if case is not REDIS:
+        assert "the password in the environment of fresh opens the server no more" in fed.stdout
+        fresh.opens_with(SECRET)
     assert fresh.told() == before
 
     held = shell.run("safedocker undo --dump-into fresh")
@@ -234,6 +249,7 @@ def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell
     over = shell.run(f"safedocker undo {first} --dump-into fresh --overwrite", check=True)
     assert len(shell.backups()) == 2
     assert shell.backups()[1] in over.stdout
+    assert "no more" not in over.stdout
     assert fresh.told() == before
     refused = shell.run(f"safedocker undo {shell.backups()[1]} --overwrite")
     assert refused.returncode == 1
@@ -261,7 +277,9 @@ def check_what_is_in_the_way(shell: Shell, fresh: Server) -> None:
     fresh.ask("the shop's|drop domain orders")
     fresh.ask("the shop's|create function more() returns int language sql as 'select 1'")
     assert "took the dump, but another dump of it differs in the shop's" in feed()
-    fresh.ask("postgres|drop table here")
+    fresh.opens_with(SECRET)
+    fresh.ask(f"postgres|alter role postgres password '{OTHER}'; drop table here")
+    fresh.opens_with(OTHER)
     fresh.ask('postgres|drop database "the shop\'s"')
 
 

@@ -13,6 +13,7 @@ from safedocker.backup import dumping, dumps
 from safedocker.backup.dumps import Watch, by_name, recognise
 from safedocker.backup.feeding import Parts
 from safedocker.backup.manifest import Backup, Dump, Stored, dump, load
+from safedocker.backup.sqltext import There
 from safedocker.loss.facts import Container, Mount
 from safedocker.loss.plan import Kind, Loss
 from tests.pure.test_store import a_backup
@@ -32,6 +33,7 @@ CLUSTER = b"""--
 CREATE ROLE "a ""b";
 ALTER ROLE "a ""b" WITH LOGIN;
 CREATE ROLE postgres;
+ALTER ROLE postgres WITH SUPERUSER PASSWORD 'SCRAM-SHA-256$x';
 CREATE ROLE other;
 
 \\connect template1
@@ -65,18 +67,32 @@ def cut(data: bytes, size: int) -> list[bytes]:
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
 def test_what_is_there_already_is_blanked_and_the_length_stays(size: int) -> None:
-    given = b"".join(POSTGRES.adapt(cut(CLUSTER, size), ROLES, THERE))
+    late: list[bytes] = []
+    given = b"".join(POSTGRES.adapt(cut(CLUSTER, size), There(ROLES, THERE, "postgres"), late))
     assert len(given) == len(CLUSTER)
     lines, before = given.split(b"\n"), CLUSTER.split(b"\n")
     changed = {old for old, new in zip(before, lines, strict=True) if old != new}
     assert changed == {
         b'CREATE ROLE "a ""b";',
         b"CREATE ROLE postgres;",
+        b"ALTER ROLE postgres WITH SUPERUSER PASSWORD 'SCRAM-SHA-256$x';",
         b"CREATE DATABASE \"the shop's\" WITH TEMPLATE = template0 ENCODING = 'UTF8';",
         b"CREATE DATABASE postgres WITH x;",
     }
     assert lines.count(b"CREATE ROLE postgres;") == 1, "in a function's text it stays"
     assert set(b"".join(new for old, new in zip(before, lines, strict=True) if old != new)) == {45}
+    assert late == [b"ALTER ROLE postgres WITH SUPERUSER PASSWORD 'SCRAM-SHA-256$x';"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 60, 10_000])
+def test_whom_the_server_lets_in_is_changed_last(size: int) -> None:
+    flush = b"/*! FLUSH PRIVILEGES */;"
+    text = b"-- x\n%b\n--\n-- Flush Grant Tables \n--\n\n%b\n-- Dump completed\n" % (flush, flush)
+    late: list[bytes] = []
+    given = b"".join(MARIADB.adapt(cut(text, size), There(ROLES, THERE, ""), late))
+    assert late == [flush]
+    at = text.rindex(flush)
+    assert given == text[:at] + b"--".ljust(len(flush)) + text[at + len(flush) :]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 64, 10_000])
