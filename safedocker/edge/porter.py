@@ -26,6 +26,7 @@ CHUNK = 1 << 20  # bytes handed on at a time
 SLOW = 600.0  # seconds of silence after which a stream counts as dead
 BUSY = 120.0  # seconds an engine under load may take for one step
 SCRATCH = "safedocker-scratch-"  # how the names of volumes of our own begin
+SCRATCH_NAME = re.compile(rf"{SCRATCH}[0-9a-f]{{16}}")
 TARGET = "/volume"  # where the volume is mounted; the tar stream's names begin with it
 OTHER_HOST = 24 * 3600.0  # seconds after which another machine's helper counts as left behind
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from safedocker.edge import answers, look
 from safedocker.edge.host import Stream
-from safedocker.edge.porter import CHUNK, Porter
+from safedocker.edge.porter import CHUNK, SCRATCH_NAME, Porter
 from safedocker.edge.wire import Wire
 from safedocker.errors import NoBackup, NoEngine, SafedockerError
 from safedocker.loss.facts import COMPOSE_PROJECT, HELPER, EngineIdentity
@@ -129,6 +129,8 @@ def _removal(told: Mapping[str, Any], at: float, *, nameless: bool) -> list[Even
     if not gone or kind not in {"volume", "container"} or HELPER in attributes:
         return []
     id_ = answers.text(actor, "ID")
+    if kind == "volume" and SCRATCH_NAME.fullmatch(id_):
+        return []  # of a volume's labels its events tell nothing
     return [Event(at, kind, id_ if kind == "volume" else attributes.get("name", id_))]
 
 

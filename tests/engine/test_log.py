@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import threading
+import time
 
 from tests.engine.conftest import Shell
 from tests.engines import UnixConnection
@@ -68,6 +69,12 @@ def test_a_deletion_that_went_past_safedocker_is_told_from_one_that_did_not(shel
     table = shell.run("safedocker log", check=True).stdout
     for name in set(names) - {"ours"}:
         assert re.search(rf"not known +- +volume {name} +removed, by no command that", table)
+    events = shell.engine.run(
+        *("docker", "events", "--since", "1", "--until", str(time.time())),
+        *("--filter", "event=destroy", "--format", "{{.ID}} {{.Actor.ID}}"),
+    ).stdout
+    assert "safedocker-scratch-" in events, "a volume of our own went too"
+    assert "safedocker-scratch-" not in table + "".join(lines)
     story = shell.run("safedocker log --volume past", check=True).stdout
     assert "past safedocker: another program, or docker by its full path" in story
 
