@@ -211,6 +211,25 @@ def _head(path: str, name: str, folder: int) -> bytes:
         os.close(file)
 
 
+def start_of(top: int, path: str) -> bytes | None:
+    """The start of the file at a path in the volume's own folder; b"" of what is no file, None
+    where there is nothing, or a link on the way."""
+    *above, name = path.split("/")
+    folder = os.dup(top)
+    try:
+        for step in above:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            below = os.open(step, flags, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        state = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return _head(path, name, folder) if stat.S_ISREG(state.st_mode) else b""
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+
+
 def first_file(chunks: Iterable[bytes]) -> bytes:
     """Return the start of the file that is alone in a tar stream."""
     reader = _Reader(chunks, lambda: True)

@@ -20,6 +20,7 @@ from safedocker.edge.look import (
     content,
     first_file,
     recognise,
+    start_of,
     walk,
     walk_folder,
     worth_probing,
@@ -297,3 +298,25 @@ def test_a_folder_tells_what_its_stream_does(tmp_path: Path) -> None:
     late = Tally()
     walk_folder(opened, late, lambda: late.entries < 2)
     assert (late.whole, late.entries) == (False, 2)
+
+
+def test_a_place_in_the_volumes_own_folder_is_looked_at_and_no_link_is_followed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "base/deep").mkdir(parents=True)
+    (tmp_path / "base/PG_VERSION").write_text("15\n")
+    (tmp_path / "link").symlink_to("base")
+    top = os.open(tmp_path, os.O_RDONLY)
+    try:
+        told = {
+            path: start_of(top, path)
+            for path in ("base/PG_VERSION", "base/deep", "base", "link", "link/deep", "none", "a/b")
+        }
+        before = os.listdir("/proc/self/fd")
+        start_of(top, "base/none")
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+    finally:
+        os.close(top)
+    assert told.pop("base/PG_VERSION") == b"15\n"
+    assert [path for path, one in told.items() if one is None] == ["link/deep", "none", "a/b"]
+    assert set(told.values()) == {b"", None}
