@@ -193,11 +193,13 @@ ask --connect-timeout=10 -e "
     select concat('server=', @@version);
     select concat('data=', @@datadir);
     select concat('listens=', if(@@skip_networking, '', '*'));
-    select concat('database=', count(table_name), ' ', schema_name)
+    select concat('database=',
+        (select count(*) from information_schema.tables where table_schema = schema_name)
+        + (select count(*) from information_schema.routines where routine_schema = schema_name)
+        + (select count(*) from information_schema.events where event_schema = schema_name),
+        ' ', schema_name)
     from information_schema.schemata
-    left join information_schema.tables on table_schema = schema_name
-    where schema_name not in ('information_schema', 'performance_schema', 'mysql', 'sys')
-    group by schema_name"
+    where schema_name not in ('information_schema', 'performance_schema', 'mysql', 'sys')"
 """
 _MARIADB_DUMP = r"""
 exec $dumper --protocol=socket --user=root --default-character-set=utf8mb4 --all-databases \

@@ -230,6 +230,8 @@ def test_v9_a_running_database_is_dumped_and_its_dump_fills_a_fresh_server(shell
         assert "not in the dump, but in the copy: shut, which lets nobody connect" in done.stderr
         assert re.search(r"\nnot in it +shut, which lets nobody connect; the copy has it", told)
         check_what_is_in_the_way(shell, fresh)
+    if case is MARIADB:
+        check_no_table_is_not_nothing(shell, fresh)
     if case is not REDIS:
         for other in ("aaa", "zzz"):  # what else is there is no difference
             fresh.ready().ask(f"{case.told[-1].partition('|')[0]}|create database {other}")
@@ -281,6 +283,21 @@ def check_what_is_in_the_way(shell: Shell, fresh: Server) -> None:
     fresh.ask(f"postgres|alter role postgres password '{OTHER}'; drop table here")
     fresh.opens_with(OTHER)
     fresh.ask('postgres|drop database "the shop\'s"')
+
+
+def check_no_table_is_not_nothing(shell: Shell, fresh: Server) -> None:
+    """A database of routines or events alone: the dump would replace those of its own names."""
+    fresh.ready().ask("mysql|create database `the shop`")
+    for kind, made in (
+        ("procedure many", "create procedure many() select 'mine'"),
+        ("event e", "create event e on schedule every 1 day do select 1"),
+    ):
+        fresh.ask(f"the shop|{made}")
+        fed = shell.run("safedocker undo --dump-into fresh")
+        assert fed.returncode == 1
+        assert "holds the shop already: nothing was changed" in fed.stderr
+        fresh.ask(f"the shop|drop {kind}")
+    fresh.ask("mysql|drop database `the shop`")
 
 
 BROKEN = {
