@@ -29,6 +29,8 @@ class SparseFile:
         self._skip = skip
         self._head = bytearray()
         self._map: list[tuple[int, int]] | None = None
+        self._next = 0  # which stretch of the map the data goes on with
+        self._done = 0  # bytes of it that are there
         self._at = 0
 
     def feed(self, piece: bytes | memoryview) -> None:
@@ -37,22 +39,24 @@ class SparseFile:
             self._head += piece
             self._read_map()
             return
-        while piece:
-            while self._map and not self._map[0][1]:
-                self._map.pop(0)
-            if not self._map:
+        view = memoryview(piece)
+        while view:
+            while self._next < len(self._map) and self._map[self._next][1] == self._done:
+                self._next, self._done = self._next + 1, 0
+            if self._next == len(self._map):
                 raise SafedockerError("a sparse file holds more than its map tells")
-            start, size = self._map[0]
-            self._fill(start)
-            step = min(size, len(piece))
-            self._tell(piece[:step])
+            start, size = self._map[self._next]
+            self._fill(start + self._done)
+            step = min(size - self._done, len(view))
+            self._tell(view[:step])
             self._at += step
-            self._map[0] = (start + step, size - step)
-            piece = piece[step:]
+            self._done += step
+            view = view[step:]
 
     def finish(self) -> None:
         """All is there. Raise SafedockerError when it is not."""
-        if self._map is None or any(size for _start, size in self._map):
+        left = [size for _start, size in (self._map or ())[self._next :]]
+        if self._map is None or sum(left) != self._done:
             raise SafedockerError("a sparse file holds less than its map tells")
         self._fill(self._size)
 
