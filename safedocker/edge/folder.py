@@ -50,7 +50,7 @@ def _walk(path: str, seen: _Seen, end: float) -> None:
         else:
             _count(path, seen.tally)
             seen.tally.whole = True
-    except OSError:
+    except (OSError, RecursionError):  # os.walk goes no deeper than 1000 before Python 3.12
         return
     finally:
         seen.ended = True

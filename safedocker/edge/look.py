@@ -6,6 +6,7 @@ Nothing is asked of an engine here; engine.py brings the bytes and answers the p
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -181,12 +182,18 @@ def walk_folder(top: int, tally: Tally, in_time: Callable[[], bool]) -> None:
     state = os.fstat(top)
     _count(tally, "", b"5", 0, state.st_mtime, b"")
     tally.owner = Owner(state.st_uid, state.st_gid, stat.S_IMODE(state.st_mode))
+    with contextlib.suppress(RecursionError):  # fwalk, deeper than 1000 before Python 3.12
+        tally.whole = _walk_below(top, tally, in_time)
+
+
+def _walk_below(top: int, tally: Tally, in_time: Callable[[], bool]) -> bool:
+    """Count what is in a folder. Was all of it seen?"""
     faults: list[OSError] = []
     seen: set[tuple[int, int]] = set()  # files of several names
     for above, folders, files, folder in os.fwalk(".", onerror=faults.append, dir_fd=top):
         for name in (*folders, *files):
             if not in_time():
-                return
+                return False
             try:
                 state = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 kind = _KINDS.get(stat.S_IFMT(state.st_mode), b"")
@@ -200,7 +207,7 @@ def walk_folder(top: int, tally: Tally, in_time: Callable[[], bool]) -> None:
                 continue
             if kind:
                 _count(tally, path, kind, state.st_size, state.st_mtime, head)
-    tally.whole = all(isinstance(fault, FileNotFoundError) for fault in faults)
+    return all(isinstance(fault, FileNotFoundError) for fault in faults)
 
 
 def _head(path: str, name: str, folder: int) -> bytes:
