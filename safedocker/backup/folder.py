@@ -33,6 +33,7 @@ from safedocker.backup.tree import (
     Tell,
     Tree,
     fine_of,
+    spelled,
 )
 from safedocker.errors import NoBackup
 
@@ -350,7 +351,7 @@ def _headers(one: _Found, extents: list[tuple[int, int]] | None) -> Iterator[byt
     pax |= {key: b"%d" % one for key, (one, digits) in numbered.items() if one >= _OCTAL[digits]}
     pax |= {key: text for key, text in ((b"path", name), (b"linkpath", link)) if len(text) > _NAME}
     if pax:
-        body = b"".join(_record(key, pax[key]) for key in sorted(pax))
+        body = b"".join(_record(spelled(key), pax[key]) for key in sorted(pax))
         yield _block(b"x", b"././@PaxHeader", 0o644, (0, 0), len(body), 0)
         yield body + bytes(-len(body) % _BLOCK)
     mtime = entry.mtime if 0 <= entry.mtime < _OCTAL[11] else 0

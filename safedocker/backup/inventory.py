@@ -22,6 +22,7 @@ from safedocker.backup.tree import (
     Tell,
     Tree,
     fine_of,
+    read_key,
 )
 from safedocker.backup.tree import BadArchive as BadArchive
 from safedocker.backup.tree import Inventory as Inventory
@@ -317,6 +318,6 @@ def _records(body: bytes) -> dict[bytes, bytes]:
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
         if length < len(digits) + 3 or len(record) != length or record[-1:] != b"\n" or not equals:
             raise BadArchive("an extended header is damaged")
-        found[key] = value
+        found[read_key(key)] = value
         at += length
     return found

@@ -171,6 +171,21 @@ class Tree:
         return digest.hexdigest()
 
 
+def spelled(key: bytes) -> bytes:
+    """A key as an archive has it, in which "=" ends a key. Source: GNU tar src/xheader.c,
+    xattr_encode_keyword."""
+    if not key.startswith(ATTRIBUTE):
+        return key
+    return key.replace(b"%", b"%25").replace(b"=", b"%3D")
+
+
+def read_key(key: bytes) -> bytes:
+    """What `spelled` made of it."""
+    if not key.startswith(ATTRIBUTE):
+        return key
+    return key.replace(b"%3D", b"=").replace(b"%25", b"%")
+
+
 def fine_of(pax: dict[bytes, bytes], mtime: bytes | None) -> bytes:
     """The fraction of the time, a zero byte, all extended attributes."""
     fraction = (mtime or b"").partition(b".")[2].rstrip(b"0")
