@@ -54,6 +54,14 @@ class NoBackup(SafedockerError):  # noqa: N818 - as NoEngine
     exit_code = ExitCode.NO_BACKUP
 
 
+class NoWayRound(NoBackup):
+    """A volume can't be copied as it stands, and another way of reading it would only hide that."""
+
+
+class Changed(NoWayRound):
+    """What is copied was changed meanwhile."""
+
+
 class Refused(SafedockerError):  # noqa: N818 - as NoEngine
     """By policy, by the person, or because nobody could be asked."""
 

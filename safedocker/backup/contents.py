@@ -14,14 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 import zstandard
 
-from safedocker.backup import filling, folder, plain
+from safedocker.backup import filling, folder, plain, walk
 from safedocker.backup.digests import Known
 from safedocker.backup.files import sync_disk
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.manifest import Stored
 from safedocker.backup.tree import BadArchive, Inventory, Tree, difference
 from safedocker.backup.zst import ahead, unpack, unpacked_sizes
-from safedocker.errors import NoBackup, SafedockerError
+from safedocker.errors import NoBackup, NoWayRound, SafedockerError
 
 Meter = Callable[[int], None]  # told the bytes of tar stream done so far
 Piece = bytes | memoryview  # one of memory is gone when the next is asked for
@@ -32,6 +32,7 @@ class Volumes(Protocol):
     """What this needs of an engine; edge/engine.py has it. Each raises NoBackup or NoEngine."""
 
     def folder(self, name: str, /) -> AbstractContextManager[int | None]: ...
+    def mounted_in(self, name: str, /) -> bytes: ...
     def find_tar(self, images: tuple[str, ...], /) -> Any | None: ...
     def read_volume(self, name: str, /) -> AbstractContextManager[Iterator[bytes]]: ...
     def read_volume_with(
@@ -67,7 +68,10 @@ def read(
 ) -> Iterator[Source]:
     """Open a volume in its own folder, by a GNU tar of one of the `images`, which have had it
     anyway: no other is let see it; or as the engine sends it. Raise NoBackup where it is to be
-    `finely` and can't be."""
+    `finely` and can't be, NoWayRound where something else is mounted in it, which each of them
+    would take for the volume's."""
+    if place := engine.mounted_in(volume):
+        raise walk.mounted(place)
     with engine.folder(volume) as own:
         if own is not None:
             yield Source(folder.read(own), True, folder.NOT_KEPT)
@@ -135,8 +139,12 @@ def _in_its_folder(
 ) -> tuple[Inventory, str] | None:
     with engine.folder(volume) as own:
         if own is not None:
-            with contextlib.suppress(NoBackup):  # what can't be read so, the engine may read
+            try:
                 return folder.inspect(own, meter, known)
+            except NoWayRound:
+                raise
+            except NoBackup:
+                pass  # what can't be read so, the engine may read
     return None
 
 

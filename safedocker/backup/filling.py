@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from safedocker.backup.digests import Digests, Known
 from safedocker.backup.files import sync_disk
-from safedocker.backup.folder import KINDS, OPEN_FOLDER, SECOND, Meter, attributes_of, shown
+from safedocker.backup.folder import KINDS, SECOND, Meter, attributes_of
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.tree import (
     ATTRIBUTE,
@@ -27,6 +27,7 @@ from safedocker.backup.tree import (
     BadArchive,
     Entry,
 )
+from safedocker.backup.walk import AT_ONCE, OPEN_FOLDER, shown
 
 _TYPES = {kind: type_ for type_, kind in KINDS.items()}
 
@@ -121,7 +122,7 @@ class _Filler:
         self._digests = digests  # None: nothing is read again
         self._open: list[
             tuple[bytes, int]
-        ] = []  # folders from the top to the last one that was used
+        ] = []  # folders from the top to the last one that was used; -1: closed meanwhile
         self._late: list[tuple[Entry, Mapping[bytes, bytes]]] = []
         self._file = -1
         self._at = 0
@@ -211,8 +212,7 @@ class _Filler:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-        while self._open:
-            os.close(self._open.pop()[1])
+        self._leave(0)
 
     def _place(self, path: bytes) -> tuple[int, bytes]:
         """The open folder that a path lies in, and its name there."""
@@ -222,12 +222,27 @@ class _Filler:
         shared = 0
         while shared < min(len(above), len(self._open)) and self._open[shared][0] == above[shared]:
             shared += 1
-        while len(self._open) > shared:
-            os.close(self._open.pop()[1])
+        self._leave(shared)
+        if self._open and self._open[-1][1] == -1:
+            shared = 0  # and so are those above it
+            self._open.clear()
         for part in above[shared:]:
-            folder = self._open[-1][1] if self._open else self._top
-            self._open.append((part, os.open(part, OPEN_FOLDER, dir_fd=folder)))
+            self._enter(part)
         return self._open[-1][1] if self._open else self._top, name
+
+    def _enter(self, part: bytes) -> None:
+        folder = self._open[-1][1] if self._open else self._top
+        self._open.append((part, os.open(part, OPEN_FOLDER, dir_fd=folder)))
+        if len(self._open) > AT_ONCE:
+            far, file = self._open[-AT_ONCE - 1]
+            if file != -1:
+                self._open[-AT_ONCE - 1] = far, -1
+                os.close(file)
+
+    def _leave(self, depth: int) -> None:
+        while len(self._open) > depth:
+            if (file := self._open.pop()[1]) != -1:
+                os.close(file)
 
 
 class _Dresser(_Filler):

@@ -35,17 +35,17 @@ from safedocker.backup.tree import (
     fine_of,
     spelled,
 )
-from safedocker.errors import NoBackup
+from safedocker.backup.walk import States, Step, changed, unreadable, walk
 
 NOT_KEPT = ("sockets", "security.selinux attributes")
 _TOP = b"volume"  # what the engine's streams call the volume itself
 _BLOCK = 512
 _PIECE = 1 << 20  # bytes read at a time
+_ZEROS = memoryview(bytes(_PIECE))
 _NAME = 100  # bytes of a name that a header has room for
 _OCTAL = {7: 8**7, 11: 8**11}  # what as many digits can't tell any more
 SECOND = 10**9
 _ATTRIBUTES = ("user.", "trusted.", "security.", "system.posix_acl_")
-OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 KINDS = {  # a file's type: how an archive calls it
     stat.S_IFREG: REGULAR,
@@ -75,11 +75,16 @@ class _Found(NamedTuple):
 def read(top: int) -> Iterator[memoryview]:
     """Give a volume's folder as GNU tar writes it. Each piece is gone when the next is asked for.
 
-    Raise NoBackup when something in it can't be read, or changes meanwhile.
+    Raise Changed when anything in it is changed until all of it is read, NoBackup when something
+    can't be read.
     """
     buffer = memoryview(bytearray(_PIECE))
     at = 0
-    with contextlib.closing(_walk(top)) as found:
+    states = States()
+    with (
+        contextlib.closing(walk(top)) as steps,
+        contextlib.closing(_walk(states.watched(steps))) as found,
+    ):
         for one in found:
             for part in _parts(one):
                 if isinstance(part, bytes):
@@ -98,6 +103,7 @@ def read(top: int) -> Iterator[memoryview]:
                     if at == _PIECE:
                         yield buffer
                         at = 0
+    states.check(top)
     if at + 2 * _BLOCK > _PIECE:
         yield buffer[:at]
         at = 0
@@ -139,7 +145,8 @@ def look_through(
 
     with (
         concurrent.futures.ThreadPoolExecutor(THREADS) as pool,
-        contextlib.closing(_walk(top)) as found,
+        contextlib.closing(walk(top)) as steps,
+        contextlib.closing(_walk(steps)) as found,
     ):
         try:
             for one in found:
@@ -169,61 +176,34 @@ def inspect(top: int, meter: Meter, known: Known) -> tuple[Inventory, str]:
     return tree.finish(), tree.fine()
 
 
-def _walk(top: int) -> Generator[_Found, None, None]:
-    """Everything in the order in which the engine walks: of two names of a file it is then the same
-    that counts as the file, and the other as the link."""
+def _walk(steps: Iterator[Step]) -> Generator[_Found, None, None]:
+    """What is to be read of a walk, open. Sockets are left out."""
     names: dict[tuple[int, int], tuple[bytes, dict[bytes, bytes]]] = {}  # of files with several
-    stack: list[tuple[int, bytes, Iterator[bytes]]] = []
-    path = b""
-    try:
-        yield _found(b"", os.fstat(top), top, b"", top, names)
-        stack.append((top, b"", _names(top)))
-        while stack:
-            folder, above, rest = stack[-1]
-            name = next(rest, None)
-            if name is None:
-                stack.pop()
-                if folder != top:
-                    os.close(folder)
-                continue
-            path = above + name
-            state = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            kind = stat.S_IFMT(state.st_mode)
-            if kind == stat.S_IFDIR:
-                inner = os.open(name, OPEN_FOLDER, dir_fd=folder)
-                stack.append((inner, path + b"/", _names(inner)))
-                yield _found(path, os.fstat(inner), folder, name, inner, names)
-            elif kind == stat.S_IFREG:
-                file = os.open(name, _FILE, dir_fd=folder)
+    for step in steps:
+        try:
+            kind = stat.S_IFMT(step.state.st_mode)
+            if kind == stat.S_IFREG:
+                file = os.open(step.name, _FILE, dir_fd=step.place)
                 try:
-                    yield _found(path, os.fstat(file), folder, name, file, names)
+                    yield _found(step, os.fstat(file), file, names)
                 finally:
                     os.close(file)
             elif kind in KINDS:
-                yield _found(path, state, folder, name, -1, names)
-    except OSError as fault:
-        raise NoBackup(f"{shown(path)} can't be read: {fault.strerror}") from fault
-    finally:
-        for folder, _above, _rest in stack:
-            if folder != top:
-                os.close(folder)
-
-
-def _names(folder: int) -> Iterator[bytes]:
-    return iter(sorted(map(os.fsencode, os.listdir(folder))))
+                yield _found(step, step.state, step.file, names)
+        except OSError as fault:
+            raise unreadable(step.path, fault) from fault
 
 
 def _found(
-    path: bytes,
+    step: Step,
     state: os.stat_result,
-    folder: int,
-    name: bytes,
     file: int,
     names: dict[tuple[int, int], tuple[bytes, dict[bytes, bytes]]],
 ) -> _Found:
+    path, folder, name = step.path, step.place, step.name
     kind = KINDS.get(stat.S_IFMT(state.st_mode), b"")
-    if not kind:
-        raise NoBackup(f"{shown(path)} was changed while it was read")
+    if kind != KINDS[stat.S_IFMT(step.state.st_mode)]:
+        raise changed(path)
     link, attributes, several = b"", {}, None
     if kind != DIRECTORY and state.st_nlink > 1:
         several = names.get((state.st_dev, state.st_ino))
@@ -284,10 +264,15 @@ def _digest(one: _Found) -> bytes:
     if buffer is None:
         buffer = _room.buffer = memoryview(bytearray(_PIECE))
     at = 0
-    while at < one.entry.size:
-        step = _read_at(one, buffer[: min(_PIECE, one.entry.size - at)], at)
-        digest.update(buffer[:step])
-        at += step
+    for start, length in _extents(one) or [(0, one.entry.size)]:
+        while at < start:  # a hole
+            step = min(start - at, len(_ZEROS))
+            digest.update(_ZEROS[:step])
+            at += step
+        while at < start + length:
+            step = _read_at(one, buffer[: min(_PIECE, start + length - at)], at)
+            digest.update(buffer[:step])
+            at += step
     return digest.digest()
 
 
@@ -295,9 +280,9 @@ def _read_at(one: _Found, buffer: memoryview, at: int) -> int:
     try:
         step = os.preadv(one.file, [buffer], at)
     except OSError as fault:
-        raise NoBackup(f"{shown(one.path)} can't be read: {fault.strerror}") from fault
+        raise unreadable(one.path, fault) from fault
     if not step:
-        raise NoBackup(f"{shown(one.path)} became shorter while it was read")
+        raise changed(one.path)  # it became shorter
     return step
 
 
@@ -314,7 +299,7 @@ def _extents(one: _Found) -> list[tuple[int, int]] | None:
         except OSError as fault:
             if fault.errno == errno.ENXIO:  # nothing follows
                 break
-            raise
+            raise unreadable(one.path, fault) from fault
         at = min(os.lseek(one.file, start, os.SEEK_HOLE), size)
         found.append((start, at - start))
     return None if found == [(0, size)] else [*found, (size, 0)]
@@ -396,7 +381,3 @@ def _time(nanoseconds: int) -> bytes:
     whole, rest = divmod(abs(nanoseconds), SECOND)
     text = b"%d.%09d" % (whole, rest) if rest else b"%d" % whole
     return (b"-" if nanoseconds < 0 else b"") + (text.rstrip(b"0") if rest else text)
-
-
-def shown(path: bytes) -> str:
-    return os.fsdecode(path).encode("utf-8", "replace").decode() or "the volume's folder"

@@ -47,12 +47,12 @@ class Consistency(enum.Enum):
 
 
 _SENTENCES = {
-    Consistency.COLD_CLEAN: "cold: nobody was running with it while it was copied",
+    Consistency.COLD_CLEAN: "cold: nothing is known to have written to it while it was copied",
     Consistency.COLD_KILLED: "cold, but a container was killed: as after a power cut",
     Consistency.PAUSED: "paused: nothing was written meanwhile; as after a power cut",
     Consistency.RECORD: "whole: it can be read in one piece",
     Consistency.DUMPED: "dumped: by the database's own program while it ran",
-    Consistency.LIVE: "live: a container kept running with it, the copy may be torn",
+    Consistency.LIVE: "live: it was in use, or written to, while it was copied, which may be torn",
     Consistency.DEFINITION: "definition only: the data lies elsewhere and is not removed",
 }
 

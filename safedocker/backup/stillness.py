@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from safedocker.backup import ways
 from safedocker.backup.manifest import Consistency
 from safedocker.backup.ways import Stopped
-from safedocker.errors import NoBackup
+from safedocker.errors import Changed, NoBackup
 from safedocker.loss.facts import HELPER, Container, Volume
 from safedocker.loss.plan import Kind, Loss
 
@@ -19,8 +19,16 @@ _CUT_OFF = frozenset({134, 135, 136, 137, 139, 255})
 
 
 def consistency(
-    loss: Loss, containers: Iterable[Container], stopped: tuple[Stopped, ...], kept: ways.Kept
+    loss: Loss,
+    containers: Iterable[Container],
+    stopped: tuple[Stopped, ...],
+    kept: ways.Kept,
+    changed: str,
 ) -> tuple[Consistency, str]:
+    """The grade of a volume's copy, and how it was reached. `changed` says what was seen to be
+    written meanwhile; "" for nothing."""
+    if changed:
+        return Consistency.LIVE, changed
     live = [
         one.name
         for one in users(loss.name, containers)
@@ -81,6 +89,18 @@ def check_there(losses: Iterable[Loss], volumes: Mapping[str, Volume]) -> None:
                 f"the volume {loss.name} is gone meanwhile: nothing was removed by safedocker",
                 "type the command again to see what it takes now",
             )
+
+
+def written_to(loss: Loss, fault: Changed) -> NoBackup:
+    """The fault of a volume that somebody writes to, where no container does."""
+    root = loss.volume.data_directory if loss.volume else None
+    who = f": sudo lsof +D {root}/volumes/{loss.name}/_data" if root else ""
+    return NoBackup(
+        f"in the volume {loss.name}, {fault.message}, twice, and by no container: nothing was "
+        "removed",
+        f"stop what writes to it on the engine's own machine{who}\n"
+        "or have it moved aside instead of copied: SAFEDOCKER_PROTECT=move",
+    )
 
 
 def check_cold(losses: Iterable[Loss], running: Sequence[Container]) -> None:

@@ -32,7 +32,7 @@ from safedocker.backup.manifest import (
 from safedocker.backup.records import OpenContexts, Places
 from safedocker.backup.store import Claim, Draft, FolderStore
 from safedocker.backup.ways import Engine, Stopped, Wish
-from safedocker.errors import Interrupted, NoBackup, SafedockerError
+from safedocker.errors import Changed, Interrupted, NoBackup, NoWayRound, SafedockerError
 from safedocker.loss.facts import Bytes, Container, Holds, Volume
 from safedocker.loss.plan import Kind, Loss, Plan, Protect
 
@@ -176,6 +176,8 @@ class _Taking:
         ended = wish.ended and not self._live and not self._calm.pause
         self._wish = replace(wish, ended=ended, fine=True)
         self._no_dump = ""  # why a database that runs can't be dumped, as far as it is known
+        # By volume, of those that were changed while they were read: what was, once it is let pass.
+        self._changed: dict[str, str] = {}
 
     @property
     def _engine(self) -> Engine:
@@ -266,7 +268,7 @@ class _Taking:
             parts=tuple(
                 _part(
                     *(loss, before[loss.name], way, one, containers, stopped),
-                    *(checks.get(loss.name), dumped[loss.name]),
+                    *(checks.get(loss.name), dumped[loss.name], self._changed.get(loss.name, "")),
                 )
                 for loss, way, one in kept
             )
@@ -316,6 +318,17 @@ class _Taking:
         way = ways.choose(loss, replace(self._wish, fine=fine))
         try:
             kept = way.take(self._engine, loss, draft, stem, self._meters(loss))
+        except Changed as fault:
+            if loss.name not in self._changed:  # what wrote may have ended by now
+                self._changed[loss.name] = ""
+                return self._keep_one(draft, loss, stem, fine=fine)
+            if not self._live:
+                raise stillness.written_to(loss, fault) from fault
+            self._changed[loss.name] = fault.message  # it is told in the grade
+            return self._keep_one(draft, loss, stem, fine=False)
+        except NoWayRound as fault:
+            message = f"the volume {loss.name} can't be copied: {fault.message}"
+            raise NoBackup(f"{message}: nothing was removed", fault.hint) from fault
         except (NoBackup, BadArchive):
             if way.name == "tar":  # no such program here, or one that can't read it all
                 return self._keep_one(draft, loss, stem, fine=False)
@@ -424,8 +437,9 @@ def _part(
     stopped: tuple[Stopped, ...],
     check: CrossCheck | None,
     dumped: dumping.Taken,
+    changed: str,
 ) -> Part:
-    consistency, reached = stillness.consistency(loss, containers, stopped, kept)
+    consistency, reached = stillness.consistency(loss, containers, stopped, kept, changed)
     if kept.file is None and kept.place is None:
         consistency, reached = Consistency.DEFINITION, "only the definition was kept"
     return Part(

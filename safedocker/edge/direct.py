@@ -12,12 +12,14 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import secrets
 import socket
 import stat
 import struct
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from safedocker.edge import answers
 from safedocker.edge.porter import BUSY, SCRATCH, TARGET, Porter, find_volume
@@ -27,6 +29,7 @@ from safedocker.loss.facts import HELPER, Volume
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
+_OCTAL = re.compile(rb"\\([0-7]{3})")  # how a blank is written. Source: proc_pid_mountinfo(5)
 _SECOND = 10**9
 _STAT = "X-Docker-Container-Path-Stat"
 _OTHERS_IDS = ("name=userns", "name=rootless")  # files have other owners than containers see
@@ -39,10 +42,10 @@ class Direct:
         """`host`: the engine's address. `security`: what it says of itself in SecurityOptions."""
         self._wire = wire
         self._porter = porter
-        local = host.startswith("unix://") and hasattr(socket, "SO_PEERCRED")
+        self._local = host.startswith("unix://") and hasattr(socket, "SO_PEERCRED")
         # An engine that says nothing of its security may remap ids all the same: /info was denied.
         own_ids = bool(security) and not _others_ids(security)
-        self._may = local and os.geteuid() == 0 and own_ids
+        self._may = self._local and os.geteuid() == 0 and own_ids
         self._socket = host.removeprefix("unix://")
         self._lock = threading.Lock()
         self._held = threading.local()  # what this thread has open, by the volume's name
@@ -80,6 +83,29 @@ class Direct:
                 yield folder
             finally:
                 del held[name]
+
+    def mounted_in(self, name: str) -> bytes:
+        """Where in the volume's folder something else is mounted, as a path from there; b"" where
+        nothing is, or this can't be known from here."""
+        volume = find_volume(self._wire, name) if self._local else None
+        if volume is None or volume.data_directory is None or "/" in name:
+            return b""
+        place = f"{volume.data_directory}/volumes/{name}/_data"
+        below = {os.fsencode(one) + b"/" for one in (place, os.path.realpath(place))}
+        for table in self._tables():
+            with contextlib.suppress(OSError):
+                for line in Path(table).read_bytes().splitlines():
+                    point = _OCTAL.sub(lambda digits: bytes([int(digits[1], 8)]), line.split()[4])
+                    for start in below:
+                        if point.startswith(start):
+                            return point.removeprefix(start)
+        return b""
+
+    def _tables(self) -> Iterator[str]:
+        """What is mounted, as the process at the socket sees it, and as we do."""
+        if pid := self._peer():
+            yield f"/proc/{pid}/mountinfo"
+        yield "/proc/self/mountinfo"
 
     def _missing(self, name: str) -> bool:
         """Is it certain, before a container is made to hold the volume, that it can't be had?"""
@@ -142,13 +168,17 @@ class Direct:
     def _roots(self) -> Iterator[str]:
         """What stands before a path of the engine's: as the process at the socket sees it, which
         has mounts of its own, or as we do."""
+        if pid := self._peer():
+            yield f"/proc/{pid}/root"
+        yield ""
+
+    def _peer(self) -> int:
+        """The process at the socket; 0 where it can't be known."""
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
             connection.connect(self._socket)
             told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            pid = _CREDENTIALS.unpack(told)[0]
-            if pid:
-                yield f"/proc/{pid}/root"
-        yield ""
+            return int(_CREDENTIALS.unpack(told)[0])
+        return 0
 
     def _is_same(self, folder: int, helper: str) -> bool:
         """Does the engine see the same, where it mounts the volume?"""

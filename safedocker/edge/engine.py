@@ -374,6 +374,10 @@ class Engine:
         certain to be the volume's; else None. Raise NoBackup when there is no such volume."""
         return self._direct.opened(name)
 
+    def mounted_in(self, name: str) -> bytes:
+        """Where in the volume's folder something else is mounted; b"" as far as this is known."""
+        return self._direct.mounted_in(name)
+
     def find_tar(self, images: Sequence[str]) -> Tar | None:
         """Return the GNU tar of the first of these images that has one and is here."""
         return self._tarrer.find(images)

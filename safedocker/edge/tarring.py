@@ -16,11 +16,12 @@ from urllib.parse import quote
 from safedocker.edge import answers
 from safedocker.edge.porter import BUSY, CHUNK, SLOW, TARGET, Porter
 from safedocker.edge.wire import Wire
-from safedocker.errors import NoBackup, NoEngine, SafedockerError
+from safedocker.errors import Changed, NoBackup, NoEngine, SafedockerError
 
 _PLACES = ("/usr/bin/tar", "/bin/tar")
 _MARKS = (b"GNU tar", b"SCHILY.xattr")  # of a GNU tar that was built with attributes
 _MOST = 8 << 20  # bytes of a program
+_CHANGED = 1  # how it ends where a file was changed meanwhile, or went. Source: its manual, 3.1
 _LOOK = 10.0  # seconds for a look into an image
 _HEADER = 8  # bytes before each frame: the stream's number, three zeros, the length
 _STDERR = 2
@@ -118,6 +119,8 @@ class Tarrer:
             "POST", f"/containers/{helper}/wait", "say how tar ended", timeout=BUSY, kind=NoBackup
         )
         code = answers.mapping(ended.json()).get("StatusCode")
+        if code == _CHANGED:
+            raise Changed("it was changed while it was read", "stop what writes to it")
         if code != 0:
             words = " ".join(said.decode("utf-8", "replace").split())
             raise NoBackup(f"tar ended with {code}: {words}", "type the command again")
