@@ -17,6 +17,7 @@ import zstandard
 from safedocker.backup import filling, folder, plain, walk
 from safedocker.backup.digests import Known
 from safedocker.backup.files import sync_disk
+from safedocker.backup.flags import Flags
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.manifest import Stored
 from safedocker.backup.tree import BadArchive, Inventory, Tree, difference
@@ -44,14 +45,25 @@ class Volumes(Protocol):
 @dataclass(frozen=True)
 class Source:
     """A volume's tar stream. `fine`: with whole times, all attributes and holes. `not_kept` is what
-    it leaves out."""
+    such a stream leaves out of any volume."""
 
     pieces: Iterator[Piece]
     fine: bool
     not_kept: tuple[str, ...]
+    flags: Flags = field(default_factory=Flags)
+
+    def left_out(self) -> tuple[str, ...]:
+        """What it left out of this volume, when all of it is read."""
+        return self.not_kept + self.flags.told()
 
 
-BY_TAR = ("sockets", "trusted. and security.selinux attributes")
+def of_folder(top: int) -> Source:
+    """The stream of a volume's own folder, which is open."""
+    flags = Flags()
+    return Source(folder.read(top, flags), True, folder.NOT_KEPT, flags)
+
+
+BY_TAR = ("sockets", "trusted. and security.selinux attributes", "file flags (chattr)")
 # moby pkg/archive: tarAppender.addTarFile
 BY_ENGINE = (
     "extended attributes other than security.capability",
@@ -59,6 +71,7 @@ BY_ENGINE = (
     "fractions of a second in modification times, and times before 1970",
     "holes of sparse files (their zeros are kept)",
     "sockets",
+    "file flags (chattr)",
 )
 
 
@@ -74,7 +87,7 @@ def read(
         raise walk.mounted(place)
     with engine.folder(volume) as own:
         if own is not None:
-            yield Source(folder.read(own), True, folder.NOT_KEPT)
+            yield of_folder(own)
             return
     tar = engine.find_tar(tuple(dict.fromkeys(images)))
     if tar is not None:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from safedocker.backup.digests import AT_ONCE, THREADS, WAITING, Known, key_of
+from safedocker.backup.flags import Flags
 from safedocker.backup.tree import (
     ATTRIBUTE,
     CAPABILITIES,
@@ -72,8 +73,9 @@ class _Found(NamedTuple):
 # reading
 
 
-def read(top: int) -> Iterator[memoryview]:
+def read(top: int, flags: Flags) -> Iterator[memoryview]:
     """Give a volume's folder as GNU tar writes it. Each piece is gone when the next is asked for.
+    `flags` sees what has such as no archive keeps.
 
     Raise Changed when anything in it is changed until all of it is read, NoBackup when something
     can't be read.
@@ -86,6 +88,8 @@ def read(top: int) -> Iterator[memoryview]:
         contextlib.closing(_walk(states.watched(steps))) as found,
     ):
         for one in found:
+            if one.file >= 0:
+                flags.see(one.path, one.file)
             for part in _parts(one):
                 if isinstance(part, bytes):
                     while part:

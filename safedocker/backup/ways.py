@@ -292,7 +292,7 @@ def _keep(source: Source, draft: Draft, stem: str, meters: Meters) -> Kept:
     held = reader.finish()
     check_reach(source, reader)
     fine = reader.fine() if source.fine else ""
-    return Kept(told()[0], held, fine=fine, not_kept=source.not_kept)
+    return Kept(told()[0], held, fine=fine, not_kept=source.left_out())
 
 
 def images_of(engine: Engine, volume: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safedocker.backup import folder
+from safedocker.backup.flags import Flags
 from safedocker.edge.look import (
     HEAD,
     ROWS,
@@ -288,7 +289,7 @@ def test_a_folder_tells_what_its_stream_does(tmp_path: Path) -> None:
     os.mkfifo(place / "fifo")
     opened = os.open(place, os.O_RDONLY)
     sent, walked = Tally(), Tally()
-    walk([b"".join(map(bytes, folder.read(opened)))], sent, lambda: True)
+    walk([b"".join(map(bytes, folder.read(opened, Flags())))], sent, lambda: True)
     walk_folder(opened, walked, lambda: True)
     assert sent.whole
     sent.newest, walked.newest = int(sent.newest or 0), int(walked.newest or 0)
