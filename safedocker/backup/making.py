@@ -116,6 +116,8 @@ def _notes(source: Source, made: Written, fine: str | None, told: str) -> Iterat
     """What the volume has not, of all that there was: `fine` what it has, `told` what it was to."""
     if not source.fine and source.not_kept:
         yield f"not copied, as it can't be read here: {', '.join(source.not_kept)}"
+    if flags := source.flags.told():
+        yield f"not copied: {', '.join(flags)}"
     if source.fine and not made.whole:
         yield "the engine wrote it, which fills the holes of sparse files"
     if fine is None and source.fine:

@@ -327,8 +327,10 @@ class _Taking:
             self._changed[loss.name] = fault.message  # it is told in the grade
             return self._keep_one(draft, loss, stem, fine=False)
         except NoWayRound as fault:
-            message = f"the volume {loss.name} can't be copied: {fault.message}"
-            raise NoBackup(f"{message}: nothing was removed", fault.hint) from fault
+            raise NoBackup(
+                f"the volume {loss.name} can't be copied: {fault.message}: nothing was removed",
+                f"{fault.hint}, or have the volume moved aside with it: SAFEDOCKER_PROTECT=move",
+            ) from fault
         except (NoBackup, BadArchive):
             if way.name == "tar":  # no such program here, or one that can't read it all
                 return self._keep_one(draft, loss, stem, fine=False)

@@ -189,9 +189,9 @@ def mounted(path: bytes) -> NoWayRound:
     fails at the mount point.
     """
     return NoWayRound(
-        f"another file system is mounted in it, at {shown(path)}: what is there belongs to no "
-        "volume, and the engine would remove that, too, before it fails",
-        "unmount it first: umount (the volume's folder is told by docker volume inspect)",
+        f"something else is mounted in the volume's folder, at {shown(path)}, which is not the "
+        "volume's, though the engine would empty it, too, and then fail",
+        "unmount it first",
     )
 
 
