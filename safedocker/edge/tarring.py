@@ -21,7 +21,8 @@ from safedocker.errors import Changed, NoBackup, NoEngine, SafedockerError
 _PLACES = ("/usr/bin/tar", "/bin/tar")
 _MARKS = (b"GNU tar", b"SCHILY.xattr")  # of a GNU tar that was built with attributes
 _MOST = 8 << 20  # bytes of a program
-_CHANGED = 1  # how it ends where a file was changed meanwhile, or went. Source: its manual, 3.1
+# What it says, and ends with 1, where somebody writes meanwhile. Source: GNU tar src/create.c.
+_CHANGED = ("file changed as we read it", "File removed before we read it")
 _LOOK = 10.0  # seconds for a look into an image
 _HEADER = 8  # bytes before each frame: the stream's number, three zeros, the length
 _STDERR = 2
@@ -119,10 +120,10 @@ class Tarrer:
             "POST", f"/containers/{helper}/wait", "say how tar ended", timeout=BUSY, kind=NoBackup
         )
         code = answers.mapping(ended.json()).get("StatusCode")
-        if code == _CHANGED:
-            raise Changed("it was changed while it was read", "stop what writes to it")
+        words = " ".join(said.decode("utf-8", "replace").split())
+        if code == 1 and any(one in words for one in _CHANGED):
+            raise Changed("something was changed while it was read", "stop what writes to it")
         if code != 0:
-            words = " ".join(said.decode("utf-8", "replace").split())
             raise NoBackup(f"tar ended with {code}: {words}", "type the command again")
 
 
@@ -135,6 +136,7 @@ def _program(tar: Tar) -> dict[str, object]:
         "Entrypoint": [tar.path],
         "Cmd": list(_PACK),
         "User": "0:0",
+        "Env": ["LC_MESSAGES=C"],
         "WorkingDir": "/",
         "AttachStdout": True,
         "AttachStderr": True,

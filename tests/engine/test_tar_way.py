@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from safedocker.backup.store import FolderStore
-from safedocker.backup.take import silent
+from safedocker.backup.take import Stage, silent
 from safedocker.backup.undo import undo
 from safedocker.edge.engine import Engine
+from safedocker.errors import NoBackup
 from tests.engine.test_round_trip import fill, mountpoint, see
 from tests.engine.test_take import NOW, Elsewhere, address, client, elsewhere, keep_all, store
 from tests.engines import PrivateEngine
@@ -144,6 +145,7 @@ def test_without_such_an_image_it_comes_back_and_says_what_was_not_compared(
     client = elsewhere
     fresh.run("docker", "create", "--name", "one", "-v", "data:/srv", gnu)
     place = mountpoint(fresh, "data")
+    check_tar_notices_who_writes(client, store, place / "big")
     fill(place)
     os.setxattr(place / "file", "user.note", b"kept")
     seen, fine = see(place), see_finely(place)
@@ -158,6 +160,20 @@ def test_without_such_an_image_it_comes_back_and_says_what_was_not_compared(
     assert "not compared" in note
     place = mountpoint(fresh, "data")
     assert (see(place), see_finely(place)) == (seen, fine)
+
+
+def check_tar_notices_who_writes(client: Engine, store: FolderStore, file: Path) -> None:
+    """And no stream in which it would not show is taken instead."""
+    file.write_bytes(os.urandom(16 << 20))
+
+    def write(stage: Stage, *_: object) -> None:
+        if stage is Stage.COPY:
+            with file.open("r+b") as written:
+                written.write(os.urandom(9))
+
+    with pytest.raises(NoBackup, match=r"something was changed while it was read, twice"):
+        keep_all(client, store, "data", progress=write)
+    file.unlink()
 
 
 def test_a_tar_that_fails_is_no_reason_to_have_no_backup(
