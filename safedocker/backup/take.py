@@ -329,7 +329,7 @@ class _Taking:
         except NoWayRound as fault:
             raise NoBackup(
                 f"the volume {loss.name} can't be copied: {fault.message}: nothing was removed",
-                f"{fault.hint}, or have the volume moved aside with it: SAFEDOCKER_PROTECT=move",
+                f"{fault.hint}\nor have it moved aside as it is: SAFEDOCKER_PROTECT=move",
             ) from fault
         except (NoBackup, BadArchive):
             if way.name == "tar":  # no such program here, or one that can't read it all

@@ -25,9 +25,12 @@ AT_ONCE = 32  # folders that are open at the same time, however deep they lie
 # an attribute went.
 _TAKEN_AWAY = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.ENODATA}
 _FILES_CLOCK = 5  # CLOCK_REALTIME_COARSE: it goes in steps of some milliseconds
-_NO_MORE: dict[int | None, str] = {
+_OURS: dict[int | None, str] = {  # and what can be done about it
     errno.EMFILE: "let more files be open at the same time: ulimit -n 1024",
     errno.ENFILE: "this machine has too many files open: sysctl fs.file-nr",
+    errno.ENOMEM: "",
+    errno.EPERM: "",
+    errno.EACCES: "",
 }
 
 
@@ -56,8 +59,8 @@ def walk(top: int) -> Generator[Step, None, None]:
     """Everything in the order in which the engine walks: of two names of a file it is then the same
     that counts as the file, and the other as the link. The folder itself is the first.
 
-    Raise Changed where something goes meanwhile; NoWayRound where another file system is mounted
-    in it, which is not the volume's; NoBackup when something can't be looked at.
+    Raise Changed where something goes meanwhile; NoWayRound where something else is mounted in it;
+    these and NoBackup when something can't be looked at, as `unreadable` has it.
     """
     levels: list[_Level] = []
     path = at = b""
@@ -196,7 +199,11 @@ def mounted(path: bytes) -> NoWayRound:
 
 
 def unreadable(path: bytes, fault: OSError) -> NoBackup:
-    """The fault of what could not be read."""
+    """The fault of what could not be read. The engine leaves what it can't read out of its streams
+    without a word, so it is asked only where it may do what we may not."""
     if fault.errno in _TAKEN_AWAY:
         return changed(path)
-    return NoBackup(f"{shown(path)} can't be read: {fault.strerror}", _NO_MORE.get(fault.errno, ""))
+    said = f"{shown(path)} can't be read: {fault.strerror}"
+    if fault.errno in _OURS:
+        return NoBackup(said, _OURS[fault.errno])
+    return NoWayRound(said, "see what the kernel says of its disk: dmesg")

@@ -3,6 +3,7 @@ may be of any depth; and what is left out of a copy is named."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
@@ -18,8 +19,9 @@ import pytest
 from safedocker.backup import contents, filling, folder
 from safedocker.backup.flags import Flags
 from safedocker.backup.inventory import TreeReader
+from safedocker.backup.walk import unreadable
 from safedocker.edge.look import Tally, walk_folder
-from safedocker.errors import Changed
+from safedocker.errors import Changed, NoBackup, NoWayRound
 from tests.pure.test_folder import nothing, opened, whole
 
 PIECE = 1 << 20
@@ -215,3 +217,22 @@ def test_gnu_tar_spells_attributes_the_same(source: Path) -> None:
     reader = TreeReader(fine=True)
     reader.feed(packed)
     assert (reader.finish(), reader.fine()) == folder.inspect(opened(source), nothing, {})
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EIO, NoWayRound),  # the engine would leave it out without a word
+        (errno.EUCLEAN, NoWayRound),
+        (errno.EACCES, NoBackup),
+        (errno.EMFILE, NoBackup),
+        (errno.ENOENT, Changed),
+        (errno.ENODATA, Changed),
+    ],
+)
+def test_only_what_we_alone_can_not_read_is_left_to_the_engine(
+    number: int, kind: type[NoBackup]
+) -> None:
+    fault = unreadable(b"a/b", OSError(number, os.strerror(number)))
+    assert type(fault) is kind
+    assert fault.message.startswith("a/b ")
