@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from safedocker.backup import ways
 from safedocker.backup.manifest import Consistency
 from safedocker.backup.ways import Stopped
-from safedocker.errors import Changed, NoBackup
+from safedocker.errors import Changed, NoBackup, NoWayRound
 from safedocker.loss.facts import HELPER, Container, Volume
 from safedocker.loss.plan import Kind, Loss
 
@@ -100,6 +100,14 @@ def written_to(loss: Loss, fault: Changed) -> NoBackup:
         "removed",
         f"stop what writes to it on the engine's own machine{who}\n"
         "or have it moved aside instead of copied: SAFEDOCKER_PROTECT=move",
+    )
+
+
+def not_to_be_copied(loss: Loss, fault: NoWayRound) -> NoBackup:
+    """The fault of a volume that no way of reading gives as it is."""
+    return NoBackup(
+        f"the volume {loss.name} can't be copied: {fault.message}: nothing was removed",
+        f"{fault.hint}\nor have it moved aside as it is: SAFEDOCKER_PROTECT=move",
     )
 
 

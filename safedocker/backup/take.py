@@ -327,10 +327,7 @@ class _Taking:
             self._changed[loss.name] = fault.message  # it is told in the grade
             return self._keep_one(draft, loss, stem, fine=False)
         except NoWayRound as fault:
-            raise NoBackup(
-                f"the volume {loss.name} can't be copied: {fault.message}: nothing was removed",
-                f"{fault.hint}\nor have it moved aside as it is: SAFEDOCKER_PROTECT=move",
-            ) from fault
+            raise stillness.not_to_be_copied(loss, fault) from fault
         except (NoBackup, BadArchive):
             if way.name == "tar":  # no such program here, or one that can't read it all
                 return self._keep_one(draft, loss, stem, fine=False)
