@@ -3,13 +3,10 @@ aside with SAFEDOCKER=off, and may. What the values mean is policy/'s."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-from typing import TYPE_CHECKING
 
 from safedocker.edge import process
-from safedocker.errors import BadPolicy
 from safedocker.loss.plan import Kind
 from safedocker.policy import load
 from safedocker.policy.layers import Policy, Stratum
@@ -24,15 +21,23 @@ from safedocker.policy.options import (
     Journal,
 )
 
-if TYPE_CHECKING:
-    from safedocker.policy.layers import Layer
-
 SWITCH = "SAFEDOCKER"  # off: the command goes past
 
 
 def places() -> load.Places:
     """Where the files of this person, at this place, are looked for."""
-    return load.Places(pathlib.Path(process.config_folder()), pathlib.Path(process.here()))
+    behind = process.behind_sudo()
+    return load.Places(
+        pathlib.Path(process.config_folder()),
+        pathlib.Path(process.here()),
+        account=_account(os.getuid()),
+        behind=None if behind is None else _account(behind),
+    )
+
+
+def _account(uid: int) -> pathlib.Path | None:
+    told = process.account_config(uid)
+    return pathlib.Path(told) if told else None
 
 
 def in_force(*, can_ask: bool) -> tuple[Policy, Caller]:
@@ -45,25 +50,30 @@ def in_force(*, can_ask: bool) -> tuple[Policy, Caller]:
 
 
 def _marks() -> dict[str, str]:
-    """The variables that tell who calls. sudo takes an agent's away: those that it was given."""
-    return {**process.before_sudo(), **os.environ}
+    """The variables that tell who calls. sudo takes an agent's away: those that it was given, which
+    `sudo NAME=0` does not take back."""
+    given = process.before_sudo()
+    said = {
+        name: word
+        for name, word in os.environ.items()
+        if name not in given or word.lower() not in FALSE_WORDS
+    }
+    return {**given, **said}
 
 
 def caller(*, can_ask: bool) -> Caller:
-    """Who calls, for a command of ours that no policy stops; a broken one is passed over."""
-    layers: tuple[Layer, ...] = ()
-    with contextlib.suppress(BadPolicy):
-        layers = load.layers(os.environ, places())
+    """Who calls, for a command of ours that no policy stops; a broken file is passed over."""
+    found = Policy(load.layers(os.environ, places(), lenient=True))
     parent = process.parent_command()
     root = os.getuid() == 0
-    return load.caller(_marks(), Policy(layers), terminal=can_ask, parent=parent, root=root)
+    return load.caller(_marks(), found, terminal=can_ask, parent=parent, root=root)
 
 
 def journal() -> Journal:
     """How a decision is written down, for a command of ours that no policy stops."""
-    with contextlib.suppress(BadPolicy):
-        return Policy(load.layers(os.environ, places()))[JOURNAL]
-    return Journal.AUTO
+    found = load.layers(os.environ, places(), lenient=True)
+    who = load.caller(_marks(), Policy(found), terminal=False)
+    return Policy(found, who.kind)[JOURNAL]
 
 
 def names_what_can_be_had_again(policy: Policy) -> bool:
@@ -87,9 +97,9 @@ def why_not_off(policy: Policy, who: Caller) -> str:
     escape = policy.of(ESCAPE)
     if not escape.value:
         return f"the policy forbids it ({escape.place})"
-    said = [layer.find((ESCAPE.key,)) for layer in policy.layers]
+    said = [layer.find((ESCAPE.key,)) for layer in policy.heard]
     allowed = [one for one in said if one and one.value]
-    machine = [layer.place for layer in policy.layers if layer.stratum is Stratum.SYSTEM]
+    machine = [layer.place for layer in policy.heard if layer.stratum is Stratum.SYSTEM]
     if policy.binds and not any(one.origin.name in machine for one in allowed):
         return f"what {machine[0]} binds, it would loosen"
     return ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from safedocker.command.record import TYPE_CHECKING
-from safedocker.edge import lines
+from safedocker.edge import lines, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,9 +32,8 @@ def stands() -> bool:
 
 def person() -> int:
     """The uid of the person who calls; behind sudo, of the one who typed it."""
-    uid = os.getuid()
-    told = os.environ.get("SUDO_UID", "")
-    return int(told) if uid == 0 and told.isascii() and told.isdecimal() else uid
+    behind = process.behind_sudo()
+    return os.getuid() if behind is None else behind
 
 
 def append(text: str) -> None:

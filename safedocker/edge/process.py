@@ -263,8 +263,27 @@ def folder(variable: str, default: str) -> str:
     """
     base = os.environ.get(variable, "")
     if not os.path.isabs(base):
-        base = os.path.join(os.path.expanduser("~"), *default.split("/"))
+        base = os.path.join(home(), *default.split("/"))
     return os.path.join(base, "safedocker")
+
+
+def home() -> str:
+    """The home folder: HOME's, else the account's; the root where there is neither, as Docker has
+    it for a user without an account. A relative HOME would be another in each folder."""
+    told = os.environ.get("HOME", "")
+    return told if os.path.isabs(told) else account_home(os.getuid()) or "/"
+
+
+def account_home(uid: int) -> str:
+    """The home folder of an account as the system tells it, whatever the variables say; "" where
+    there is none."""
+    import pwd
+
+    try:
+        told = pwd.getpwuid(uid).pw_dir
+    except (KeyError, OverflowError):
+        return ""
+    return told if os.path.isabs(told) else ""
 
 
 def backups_folder(store: str = "") -> str:
@@ -299,8 +318,26 @@ def state_folder() -> str:
 
 
 def config_folder() -> str:
-    """Where the person's policy is kept."""
+    """Where the person's policy is kept, as HOME and XDG_CONFIG_HOME say."""
     return folder("XDG_CONFIG_HOME", ".config")
+
+
+def account_config(uid: int) -> str:
+    """Where an account's policy is kept, whatever the variables say; "" where it has no home."""
+    found = account_home(uid)
+    return found and os.path.join(found, ".config", "safedocker")
+
+
+_UID = 10  # digits of the largest
+
+
+def behind_sudo() -> int | None:
+    """The uid of the person who typed sudo; None where nobody did."""
+    uid = os.getuid()
+    told = os.environ.get("SUDO_UID", "")
+    told = told if told.isascii() and told.isdecimal() and len(told) <= _UID else ""
+    person = int(told) if told and uid == 0 else uid
+    return None if person == uid else person
 
 
 SYSTEM_FOLDER = "/etc/safedocker"
@@ -310,17 +347,31 @@ def has_policy() -> bool:
     """May there be a policy that is not the default? Told without reading one: hot."""
     if any(name.startswith("SAFEDOCKER_") and name != "SAFEDOCKER_DEPTH" for name in os.environ):
         return True
-    for base in (SYSTEM_FOLDER, config_folder()):
-        if any(os.path.lexists(os.path.join(base, n)) for n in ("policy.toml", "freeze.json")):
+    bases = [SYSTEM_FOLDER, config_folder(), account_config(os.getuid())]
+    if (person := behind_sudo()) is not None:
+        bases.append(account_config(person))
+    for base in filter(None, bases):
+        if any(_may_stand(os.path.join(base, n)) for n in ("policy.toml", "freeze.json")):
             return True
     at = here()
     while True:
-        if os.path.lexists(os.path.join(at, ".safedocker.toml")):
+        if _may_stand(os.path.join(at, ".safedocker.toml")):
             return True
         above = os.path.dirname(at)
         if above == at:
             return False
         at = above
+
+
+def _may_stand(path: str) -> bool:
+    """Is there something by this name, or does something keep us from knowing?"""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def here() -> str:

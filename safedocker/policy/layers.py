@@ -19,7 +19,9 @@ from typing import Any, Generic, TypeVar, assert_never
 from safedocker.loss.facts import EngineIdentity
 from safedocker.loss.plan import Kind, Protect
 from safedocker.policy.options import (
+    AGENTS,
     CHALLENGE,
+    CI,
     DUMP_LINE,
     KINDS,
     MODE,
@@ -99,13 +101,24 @@ class Setting:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file, or the environment, says. `loosens`: may it loosen what is not binding?"""
+    """What one file, or the environment, says. `loosens`: may it loosen what is not binding? For an
+    agent `loosens_for_agents` tells, where it is not None: what a variable names only tightens."""
 
     stratum: Stratum
     place: str  # the file, or "environment"
     settings: tuple[Setting, ...]
     loosens: bool = True
     text: str = field(default="", repr=False)  # of the file
+    loosens_for_agents: bool | None = None
+    agents_only: bool = False  # the account's file, where HOME names another one
+
+    def may_loosen(self, caller: CallerKind) -> bool:
+        """May it loosen for this caller what is not binding? An agent types its own environment."""
+        if caller is not CallerKind.AGENT:
+            return self.loosens
+        if self.stratum is Stratum.ENVIRONMENT:
+            return False
+        return self.loosens if self.loosens_for_agents is None else self.loosens_for_agents
 
     def find(self, key: Key) -> Setting | None:
         """The setting of this key."""
@@ -136,6 +149,12 @@ class Policy:
     caller: CallerKind = CallerKind.PERSON
     frozen: Frozen | None = None
 
+    @property
+    def heard(self) -> tuple[Layer, ...]:
+        """The layers that count for this caller."""
+        agent = self.caller is CallerKind.AGENT
+        return tuple(one for one in self.layers if agent or not one.agents_only)
+
     def __getitem__(self, option: Option[T]) -> T:
         return self.of(option).value
 
@@ -143,15 +162,15 @@ class Policy:
         """An option's value that is in force."""
         key = tuple(option.key.split("."))
         at = Value(option.default)
-        for depth, layer in enumerate(self.layers, 1):
+        for depth, layer in enumerate(self.heard, 1):
             said = layer.find(key)
             if said is None:
                 continue
             value = _joined(at.value, said.value) if option.joined else said.value
             strict = option.stricter(value, at.value)
-            if strict or (self._may_loosen(layer) and not at.bound):
+            if strict or (layer.may_loosen(self.caller) and not at.bound):
                 at = Value(value, said.origin, at.bound or said.binding, depth)
-            elif said.value == at.value and self._may_loosen(layer):
+            elif said.value == at.value and layer.may_loosen(self.caller):
                 at = Value(at.value, at.origin, at.bound or said.binding, at.depth)
         return at
 
@@ -164,21 +183,43 @@ class Policy:
         far = Policy(tuple(one for one in self.layers if one.stratum is Stratum.SYSTEM))[option]
         return near if option.stricter(near, far) else far
 
+    def marks(self, kind: CallerKind) -> Value[tuple[str, ...]]:
+        """The variables by which agents, or CI, are told, whoever calls.
+
+        What HOME or sudo brings in only adds for agents; and nothing nearer takes one away where
+        the machine binds the list, or what is done for such callers.
+        """
+        option = AGENTS if kind is CallerKind.AGENT else CI
+        key = (option.key,)
+        of_machine = (one for layer in self.layers for one in layer.settings if one.binding)
+        bound = any(one.key == key or one.key[:2] == ("caller", kind.value) for one in of_machine)
+        at = Value(option.default)
+        for depth, layer in enumerate(self.layers, 1):
+            said = layer.find(key)
+            if said is None or (layer.agents_only and kind is not CallerKind.AGENT):
+                continue
+            if layer.stratum is Stratum.PROJECT and not layer.may_loosen(kind):
+                continue
+            adds = not layer.may_loosen(kind) or (bound and layer.stratum is not Stratum.SYSTEM)
+            value = _joined(at.value, said.value) if adds else said.value
+            at = Value(value, said.origin, bound, depth)
+        return at
+
     def place_of(self, option: Option[tuple[str, ...]], word: str) -> str:
         """Where a word of a list stands, the farthest place that has it."""
         key = tuple(option.key.split("."))
-        said = (layer.find(key) for layer in self.layers)
+        said = (layer.find(key) for layer in self.heard)
         return next((one.origin.place for one in said if one and word in one.value), "default")
 
     @property
     def binds(self) -> bool:
         """Does the machine's file bind anything?"""
-        return any(one.binding for layer in self.layers for one in layer.settings)
+        return any(one.binding for layer in self.heard for one in layer.settings)
 
     @property
     def engines_named(self) -> bool:
         """Does any layer say something of single contexts or hosts?"""
-        settings = (one for layer in self.layers for one in layer.settings)
+        settings = (one for layer in self.heard for one in layer.settings)
         return any(one.key[0] in {"context", "host"} for one in settings)
 
     @property
@@ -207,7 +248,7 @@ class Policy:
         """What is done about a loss of this kind on this engine, for this caller."""
         base = Value(MODE.default)
         around: Value[Mode] | None = None
-        for depth, layer in enumerate(self.layers, 1):
+        for depth, layer in enumerate(self.heard, 1):
             closest = self._closest(layer, kind)
             base = self._over(base, closest, layer, depth)
             said = [(one, False) for one in _of_engine(layer, engine, "mode")]
@@ -229,20 +270,14 @@ class Policy:
     def challenge(self, engine: EngineIdentity | None) -> Value[Challenge]:
         """What must be typed before anything goes from this engine."""
         at = Value(CHALLENGE.default)
-        for depth, layer in enumerate(self.layers, 1):
+        for depth, layer in enumerate(self.heard, 1):
             every = list(_of_engine(layer, engine, "challenge"))
             strictest = [one for one in every if one.value is Challenge.ENGINE] or every
             for said in strictest[:1]:
                 strict = CHALLENGE.stricter(said.value, at.value)
-                if strict or (self._may_loosen(layer) and not at.bound):
+                if strict or (layer.may_loosen(self.caller) and not at.bound):
                     at = Value(said.value, said.origin, at.bound or said.binding, depth)
         return at
-
-    def _may_loosen(self, layer: Layer) -> bool:
-        """An agent types its own environment: there it can only be held back."""
-        return layer.loosens and not (
-            layer.stratum is Stratum.ENVIRONMENT and self.caller is CallerKind.AGENT
-        )
 
     def _over(
         self,
@@ -258,10 +293,10 @@ class Policy:
         if said is None:
             return at
         setting, named, binding = said
-        if fresh and not self._may_loosen(layer) and setting.value is not Mode.DENY:
+        if fresh and not layer.may_loosen(self.caller) and setting.value is not Mode.DENY:
             return at
         strict = MODE.stricter(setting.value, at.value)
-        if strict or (self._may_loosen(layer) and not at.bound):
+        if strict or (layer.may_loosen(self.caller) and not at.bound):
             named = named or (strict and at.named)
             return Value(setting.value, setting.origin, at.bound or binding, depth, named)
         return at

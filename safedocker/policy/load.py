@@ -15,17 +15,16 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from safedocker.errors import BadPolicy, SafedockerError
 from safedocker.policy.layers import Key, Layer, Origin, Policy, Setting, Stratum, line_of
 from safedocker.policy.options import (
-    AGENTS,
     CHALLENGE,
-    CI,
     FALSE_WORDS,
     HINTS,
     HINTS_OFF,
@@ -54,9 +53,27 @@ _DEEPEST = 8  # words of a key; ours have at most four
 class Places:
     """The folders that files are looked for in. `start` is where the command was typed."""
 
-    user: Path  # ~/.config/safedocker
+    user: Path  # ~/.config/safedocker, where HOME and XDG_CONFIG_HOME say
     start: Path
     system: Path = SYSTEM
+    account: Path | None = None  # the same in the account's own home; None: it has none
+    behind: Path | None = None  # that of the account whose person typed sudo
+
+    @property
+    def typed(self) -> bool:
+        """Did a variable name another folder than the account's?"""
+        return self.account is None or not _same(self.user, self.account)
+
+    @property
+    def others(self) -> Iterator[Path]:
+        """The folders besides the person's own whose freeze holds too."""
+        for one in (self.system, self.account, self.behind):
+            if one is not None and not _same(one, self.user):
+                yield one
+
+
+def _same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def load(
@@ -90,8 +107,8 @@ def caller(
     """Say who is calling; `root`: as the machine's administrator. An agent or CI on a terminal of
     its own is still not a person."""
     sudo = root and bool(environ.get("SUDO_UID"))
-    for kind, option in ((CallerKind.AGENT, AGENTS), (CallerKind.CI, CI)):
-        for name in policy[option]:
+    for kind in (CallerKind.AGENT, CallerKind.CI):
+        for name in policy.marks(kind).value:
             if environ.get(name, "").lower() not in FALSE_WORDS:
                 return Caller(kind, name, parent, root, sudo)
     if not terminal:
@@ -99,22 +116,60 @@ def caller(
     return Caller(CallerKind.PERSON, "a terminal", parent, root, sudo)
 
 
-def layers(environ: Mapping[str, str], places: Places) -> tuple[Layer, ...]:
-    """Every layer that says something, the farthest first."""
+def layers(
+    environ: Mapping[str, str], places: Places, *, lenient: bool = False
+) -> tuple[Layer, ...]:
+    """Every layer that says something, the farthest first. `lenient`: what does not check is passed
+    over, for one of our own commands that no policy stops; else it is BadPolicy."""
     found = []
-    if (text := _text(places.system / FILE)) is not None:
-        found.append(read(text, str(places.system / FILE), Stratum.SYSTEM))
-    if (text := _text(places.user / FILE)) is not None:
-        found.append(read(text, str(places.user / FILE), Stratum.USER))
-    trusted = read_trust(places)
-    for file in project_files(places.start):
-        if (text := _text(file)) is not None:
-            loosens = trusted.get(str(file)) == digest(text)
-            found.append(read(text, str(file), Stratum.PROJECT, loosens=loosens))
-    settings = tuple(_environment(environ))
-    if settings:
-        found.append(Layer(Stratum.ENVIRONMENT, "environment", settings))
+    for source in _sources(environ, places):
+        try:
+            layer = source()
+        except BadPolicy:
+            if not lenient:
+                raise
+            continue
+        if layer is not None:
+            found.append(layer)
     return tuple(found)
+
+
+def _sources(environ: Mapping[str, str], places: Places) -> Iterator[Callable[[], Layer | None]]:
+    """What reads each layer, the farthest first."""
+    yield partial(_layer, places.system / FILE, Stratum.SYSTEM)
+    if places.account is not None and places.typed:
+        # "~" of its patterns is the home that it stands in, not the one that HOME names.
+        home = str(places.account.parent.parent)
+        yield partial(_layer, places.account / FILE, Stratum.USER, agents_only=True, home=home)
+    firm = None if not places.typed else False
+    yield partial(_layer, places.user / FILE, Stratum.USER, loosens_for_agents=firm)
+    if places.behind is not None and not _same(places.behind, places.user):
+        yield partial(_layer, places.behind / FILE, Stratum.USER, loosens=False)
+    trusted = read_trust(places.user)
+    firmly = trusted if not places.typed else read_trust(places.account)
+    for file in project_files(places.start):
+        yield partial(_project, file, trusted, firmly)
+    yield partial(_of_variables, environ)
+
+
+def _layer(file: Path, stratum: Stratum, **how: Any) -> Layer | None:
+    text = _text(file)
+    return None if text is None else read(text, str(file), stratum, **how)
+
+
+def _project(file: Path, trusted: Mapping[str, str], firmly: Mapping[str, str]) -> Layer | None:
+    """A project's file. An agent's loosens where the account trusts it, whatever HOME names."""
+    text = _text(file)
+    if text is None:
+        return None
+    told = digest(text)
+    loosens, for_agents = (one.get(str(file)) == told for one in (trusted, firmly))
+    return read(text, str(file), Stratum.PROJECT, loosens=loosens, loosens_for_agents=for_agents)
+
+
+def _of_variables(environ: Mapping[str, str]) -> Layer | None:
+    settings = tuple(_environment(environ))
+    return Layer(Stratum.ENVIRONMENT, "environment", settings) if settings else None
 
 
 def project_files(start: Path) -> Iterator[Path]:
@@ -166,8 +221,18 @@ def _text(file: Path) -> str | None:
 _REPAIR = "repair it, then: safedocker policy check {}"
 
 
-def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> Layer:
-    """A file's text as a layer. Raise BadPolicy, with the line, for what does not check."""
+def read(
+    text: str,
+    place: str,
+    stratum: Stratum,
+    *,
+    loosens: bool = True,
+    loosens_for_agents: bool | None = None,
+    agents_only: bool = False,
+    home: str = "",
+) -> Layer:
+    """A file's text as a layer; `home` is what the ~ of its patterns stands for, else HOME's. Raise
+    BadPolicy, with the line, for what does not check."""
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
@@ -182,12 +247,12 @@ def read(text: str, place: str, stratum: Stratum, *, loosens: bool = True) -> La
     settings = []
     for key, value in _leaves(tree):
         try:
-            checked = _at_home(_option(key).type.read(value))
+            checked = _at_home(_option(key).type.read(value), home)
         except ValueError as fault:
             raise _fault(text, place, key, str(fault)) from fault
         bind = any(key[: len(one)] == one for one in bound)
         settings.append(Setting(key, checked, Origin(place, key, text), bind))
-    return Layer(stratum, place, tuple(settings), loosens, text)
+    return Layer(stratum, place, tuple(settings), loosens, text, loosens_for_agents, agents_only)
 
 
 def _bound(
@@ -248,11 +313,15 @@ def _option(key: Key) -> Any:
             raise ValueError(f"there is no option {told!r}{also}")
 
 
-def _at_home(value: Any) -> Any:
+def _at_home(value: Any, home: str) -> Any:
     """A value with the home folder for the ~ of its patterns of paths."""
     if isinstance(value, tuple) and any(isinstance(one, BindRule) for one in value):
-        return tuple(replace(rule, path=os.path.expanduser(rule.path)) for rule in value)
+        return tuple(replace(rule, path=_expanded(rule.path, home)) for rule in value)
     return value
+
+
+def _expanded(path: str, home: str) -> str:
+    return home + path[1:] if home and path[:1] == "~" else os.path.expanduser(path)
 
 
 def _fault(text: str, place: str, key: Key, told: str) -> BadPolicy:
@@ -287,11 +356,13 @@ def digest(text: str) -> str:
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_trust(places: Places) -> dict[str, str]:
-    """The digest of each project's file that the person let loosen. One that can't be read lets
-    none."""
+def read_trust(folder: Path | None) -> dict[str, str]:
+    """The digest of each project's file that the person of a folder let loosen. One that can't be
+    read lets none."""
+    if folder is None:
+        return {}
     try:
-        found = json.loads((places.user / TRUST_FILE).read_bytes())
+        found = json.loads((folder / TRUST_FILE).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
@@ -300,7 +371,7 @@ def read_trust(places: Places) -> dict[str, str]:
 def write_trust(places: Places, file: Path, told: str | None) -> bool:
     """Remember, or with None forget, that a project's file may loosen as it is. Say whether that
     changed anything."""
-    trusted = read_trust(places)
+    trusted = read_trust(places.user)
     before = trusted.pop(str(file), None)
     if told is not None:
         trusted[str(file)] = told
@@ -333,9 +404,10 @@ def _write(file: Path, text: str, mode: int) -> None:
 
 
 def frozen(places: Places, now: datetime.datetime | None = None) -> Frozen | None:
-    """The freeze in force that lasts longest. Raise BadPolicy for a file that does not check."""
+    """The freeze in force that lasts longest: the machine's, the person's as HOME says, the
+    account's own, that of whoever typed sudo. Raise BadPolicy for a file that does not check."""
     at = now or datetime.datetime.now(datetime.UTC)
-    found = [read_freeze(folder / FREEZE_FILE) for folder in (places.system, places.user)]
+    found = [read_freeze(folder / FREEZE_FILE) for folder in (places.user, *places.others)]
     lasting = [one for one in found if one is not None and one.until > at]
     return max(lasting, key=lambda one: one.until, default=None)
 

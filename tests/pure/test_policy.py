@@ -30,6 +30,7 @@ from safedocker.policy.options import (
     ASK_ABOVE,
     BIND_MISSING,
     CI,
+    DISPOSABLE_VOLUMES,
     EXPIRE_OLDER,
     FORMAT,
     HINTS,
@@ -64,9 +65,25 @@ class Home:
     """A machine's, a person's and a project's folder, each with what is written into it."""
 
     def __init__(self, base: Path) -> None:
-        self.places = Places(base / "config", base / "work/app", base / "etc")
+        own = base / "config"
+        self.places = Places(own, base / "work/app", base / "etc", account=own)
         for folder in (self.places.user, self.places.start, self.places.system):
             folder.mkdir(parents=True)
+
+    def elsewhere(self):
+        """HOME names another folder than the account's from now on."""
+        named = self.places.user.parent / "named"
+        named.mkdir()
+        self.places = replace(self.places, user=named)
+        return self
+
+    def behind(self, text):
+        """Somebody whose file says this typed sudo."""
+        folder = self.places.user.parent / "behind"
+        folder.mkdir()
+        (folder / "policy.toml").write_text(text)
+        self.places = replace(self.places, behind=folder)
+        return self
 
     def system(self, text):
         (self.places.system / "policy.toml").write_text(text)
@@ -283,6 +300,86 @@ def test_values_are_read_in_people_s_units(home):
     policy = home.policy()
     assert (policy[ASK_ABOVE], policy[ARCHIVE_LINE]) == (1_500_000_000, 7)
     assert policy[EXPIRE_OLDER] == datetime.timedelta(weeks=8)
+
+
+# What an agent is told by HOME, and what holds under sudo
+
+
+def test_a_file_that_home_names_only_tightens_for_an_agent(home):
+    home.user('mode = "deny"\nask_above = 7\n').elsewhere()
+    home.user('mode = "allow"\nask_above = "1TB"\n[disposable]\nvolumes = ["*"]\n')
+    agent, person = home.policy(CallerKind.AGENT), home.policy()
+    assert (mode_of(agent), agent[ASK_ABOVE]) == (Mode.DENY, 7)
+    assert agent[DISPOSABLE_VOLUMES] == ()
+    assert (mode_of(person), person[ASK_ABOVE]) == (Mode.ALLOW, 10**12), "a person's HOME counts"
+    home.user('mode = "deny"\n[protected]\nvolumes = ["x"]\n')
+    assert home.policy(CallerKind.AGENT)[PROTECTED_VOLUMES] == ("x",)
+
+
+def test_without_an_account_s_home_an_agent_s_file_only_tightens(home):
+    home.user('mode = "allow"\n')
+    home.places = replace(home.places, account=None)
+    assert mode_of(home.policy(CallerKind.AGENT)) is Mode.ASK
+    assert mode_of(home.policy()) is Mode.ALLOW
+
+
+def test_a_file_that_home_names_takes_no_agent_s_mark_away(home):
+    home.elsewhere().user('agent_variables = ["ROBOT"]\n')
+    for mark in ("CLAUDECODE", "ROBOT"):
+        told = load.caller({mark: "1"}, home.policy(), terminal=True)
+        assert told.kind is CallerKind.AGENT, mark
+    home.user('agent_variables = "CLAUDECODE"\n')
+    lenient = Policy(load.layers({}, home.places, lenient=True))
+    assert load.caller({"CLAUDECODE": "1"}, lenient, terminal=True).kind is CallerKind.AGENT
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        'binding = ["agent_variables"]\nagent_variables = ["CLAUDECODE"]\n',
+        'binding = ["caller.agent"]\n[caller.agent]\nmode = "deny"\n',
+        'binding = true\n[caller.agent]\nmode = "deny"\n',
+    ],
+)
+def test_the_list_of_agents_is_not_shortened_where_the_machine_binds_what_is_said_of_them(
+    home, bound
+):
+    home.system(bound).user('agent_variables = ["ROBOT"]\n')
+    for mark in ("CLAUDECODE", "ROBOT"):
+        told = load.caller({mark: "1"}, home.policy(), terminal=True)
+        assert told.kind is CallerKind.AGENT, mark
+
+
+def test_an_agent_trusts_no_project_by_a_variable(home):
+    home.project('[disposable]\nvolumes = ["*"]\n', trusted=True)
+    assert home.policy(CallerKind.AGENT)[DISPOSABLE_VOLUMES] == ("*",)
+    home.elsewhere()
+    assert home.policy(CallerKind.AGENT)[DISPOSABLE_VOLUMES] == ("*",)
+    assert home.policy()[DISPOSABLE_VOLUMES] == ()
+    home.project('[disposable]\nvolumes = ["d*"]\n', trusted=True)  # by what HOME names
+    assert home.policy(CallerKind.AGENT)[DISPOSABLE_VOLUMES] == ()
+    assert home.policy()[DISPOSABLE_VOLUMES] == ("d*",)
+
+
+def test_a_freeze_of_the_account_s_holds_whatever_home_says(home):
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+    told = json.dumps({"until": until.isoformat(), "why": "release", "by": "anna"})
+    (home.places.user / "freeze.json").write_text(told)
+    assert home.elsewhere().policy().frozen is not None
+
+
+def test_what_whoever_typed_sudo_keeps_holds_under_it_and_loosens_nothing(home):
+    home.user('mode = "backup"\n')
+    home.behind('mode = "deny"\nask_above = "1TB"\n[protected]\nvolumes = ["pg"]\n')
+    for kind in CallerKind:
+        policy = home.policy(kind)
+        assert mode_of(policy) is Mode.DENY
+        assert (policy[ASK_ABOVE], policy[PROTECTED_VOLUMES]) == (ASK_ABOVE.default, ("pg",))
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+    told = json.dumps({"until": until.isoformat(), "why": "release", "by": "anna"})
+    assert home.places.behind
+    (home.places.behind / "freeze.json").write_text(told)
+    assert home.policy().frozen is not None
 
 
 # Files that do not check
