@@ -69,7 +69,7 @@ def unfreeze(system: bool) -> None:
         pass
     else:
         if standing is None:
-            raise SafedockerError(f"nothing is frozen by {file}")
+            raise SafedockerError(f"nothing is frozen by {file}", _still(system))
         told = standing.told
     screen = terminal.Terminal()
     who = inforce.caller(can_ask=screen.can_ask)
@@ -88,9 +88,9 @@ def unfreeze(system: bool) -> None:
 
 
 def _still(system: bool) -> str:
-    """What the other file still says."""
+    """What another file still says."""
     other = load.frozen(inforce.places())
-    return other.told if other is not None and not system else ""
+    return f"{other.told} ({other.source})" if other is not None and not system else ""
 
 
 def _file(system: bool) -> Path:

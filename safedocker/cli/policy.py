@@ -18,9 +18,11 @@ from safedocker.cli.opened import note
 from safedocker.edge import process, terminal, wording
 from safedocker.errors import BadPolicy, Refused, SafedockerError
 from safedocker.policy import load, schema, trial
-from safedocker.policy.layers import Layer, Policy, Setting, Stratum
+from safedocker.policy.layers import Layer, Policy, Setting, Stratum, Value
 from safedocker.policy.options import (
+    AGENTS,
     CHALLENGE,
+    CI,
     KINDS,
     MODE,
     OPTIONS,
@@ -58,7 +60,8 @@ def policy(context: click.Context, as_json: bool) -> None:
     Nearer files win: /etc/safedocker/policy.toml, then policy.toml of ~/.config/safedocker, then
     .safedocker.toml of each folder from the root to this one, then SAFEDOCKER_ variables. What the
     machine's file binds can only be tightened; so can everything by a project's file that is not
-    trusted, and by the variables of an agent.
+    trusted, and by the variables of an agent: HOME and XDG_CONFIG_HOME too, for what stands in the
+    account's own ~/.config holds then. Under sudo the file of who typed it can tighten.
     """
     if context.invoked_subcommand is not None:
         return
@@ -71,14 +74,14 @@ def policy(context: click.Context, as_json: bool) -> None:
 
 def _show(found: Policy, who: Caller) -> None:
     terminal.say(f"for you: {who.kind.value} ({who.mark})")
-    for layer in found.layers:
-        terminal.say(f"read: {layer.place}{_standing(layer)}")
+    for layer in found.heard:
+        terminal.say(f"read: {layer.place}{_standing(layer, found.caller)}")
     if found.frozen:
         terminal.say(f"{found.frozen.told} ({found.frozen.source})")
     terminal.say("")
     rows = [(key, value, _from(place, bound)) for key, value, place, bound in _values(found)]
     terminal.table(("OPTION", "VALUE", "FROM"), rows)
-    if any(one.key[0] in {"caller", "loss"} for layer in found.layers for one in layer.settings):
+    if any(one.key[0] in {"caller", "loss"} for layer in found.heard for one in layer.settings):
         terminal.say("")
         callers = [Policy(found.layers, kind) for kind in CallerKind]
         modes = [(kind.value, *(one.mode(kind).value.value for one in callers)) for kind in KINDS]
@@ -90,10 +93,13 @@ def _show(found: Policy, who: Caller) -> None:
         terminal.say(f"not in force: {told}: {why}")
 
 
-def _standing(layer: Layer) -> str:
-    if layer.stratum is not Stratum.PROJECT:
-        return ""
-    return ", trusted" if layer.loosens else ", not trusted: it only tightens"
+def _standing(layer: Layer, caller: CallerKind) -> str:
+    loosens = layer.may_loosen(caller)
+    if layer.stratum is Stratum.PROJECT:
+        return ", trusted" if loosens else ", not trusted: it only tightens"
+    if layer.stratum is Stratum.USER and not loosens:
+        return f": {_why_not(layer)}"
+    return ""
 
 
 def _from(place: str, bound: bool) -> str:
@@ -102,16 +108,20 @@ def _from(place: str, bound: bool) -> str:
 
 def _values(found: Policy) -> Iterator[tuple[str, str, str, bool]]:
     for option in OPTIONS:
-        if option is MODE:
-            mode = found.mode()
-            yield option.key, MODE.type.show(mode.value), mode.place, mode.bound
-        else:
-            at = found.of(option)
-            yield option.key, option.type.show(at.value), at.place, at.bound
+        at = _in_force(found, option)
+        yield option.key, option.type.show(at.value), at.place, at.bound
+
+
+def _in_force(found: Policy, option: Option[Any]) -> Value[Any]:
+    if option is MODE:
+        return found.mode()
+    if option in {AGENTS, CI}:
+        return found.marks(CallerKind.AGENT if option is AGENTS else CallerKind.CI)
+    return found.of(option)
 
 
 def _of_engines(found: Policy) -> Iterator[str]:
-    for layer in found.layers:
+    for layer in found.heard:
         for one in layer.settings:
             if one.key[0] in {"context", "host"}:
                 option: Option[Any] = MODE if one.key[2] == "mode" else CHALLENGE
@@ -121,28 +131,33 @@ def _of_engines(found: Policy) -> Iterator[str]:
 
 def _without_effect(found: Policy) -> Iterator[tuple[Setting, str]]:
     """What a layer says that is not in force because it may not loosen."""
-    for number, layer in enumerate(found.layers):
-        before = Policy(found.layers[:number], found.caller)
-        after = Policy(found.layers[: number + 1], found.caller)
+    layers = found.heard
+    for number, layer in enumerate(layers):
+        before = Policy(layers[:number], found.caller)
+        after = Policy(layers[: number + 1], found.caller)
         for one in layer.settings:
-            option = next((o for o in OPTIONS if o is not MODE and _key(o) == one.key), None)
-            if option is not None and not option.joined:
-                at = after.of(option)
-                ignored = at.value != one.value
-            elif one.key == ("mode",):
-                at = after.mode()
+            option = next((o for o in OPTIONS if _key(o) == one.key), None)
+            if option is None or option.joined:
+                continue
+            at = _in_force(after, option)
+            if option is MODE:
                 ignored = at.value is not one.value and at.depth <= number
             else:
-                continue
+                ignored = at.value != one.value
             if ignored:
-                bound = before.mode().bound if option is None else before.of(option).bound
-                yield one, "what is binding is only tightened" if bound else _untrusted(layer)
+                bound = _in_force(before, option).bound
+                yield one, "what is binding is only tightened" if bound else _why_not(layer)
 
 
-def _untrusted(layer: Layer) -> str:
+def _why_not(layer: Layer) -> str:
+    """Why a layer does not loosen."""
     if layer.stratum is Stratum.PROJECT:
         return f"the file is not trusted: safedocker policy trust {layer.place}"
-    return "an agent's variables only tighten"
+    if layer.stratum is Stratum.ENVIRONMENT:
+        return "an agent's variables only tighten"
+    if not layer.loosens:
+        return "under sudo the file of who typed it only tightens"
+    return "a variable names it, and an agent's only tighten"
 
 
 def _key(option: Option[Any]) -> tuple[str, ...]:
@@ -154,8 +169,12 @@ def _as_json(found: Policy, who: Caller) -> dict[str, object]:
         "policy": VERSION,
         "caller": {"kind": who.kind.value, "mark": who.mark},
         "files": [
-            {"file": one.place, "layer": one.stratum.value, "loosens": one.loosens}
-            for one in found.layers
+            {
+                "file": one.place,
+                "layer": one.stratum.value,
+                "loosens": one.may_loosen(found.caller),
+            }
+            for one in found.heard
         ],
         "frozen": found.frozen
         and {
@@ -178,7 +197,7 @@ def _as_json(found: Policy, who: Caller) -> dict[str, object]:
         },
         "engines": [
             {"key": list(one.key), "value": one.value.value, "from": one.origin.place}
-            for layer in found.layers
+            for layer in found.heard
             for one in layer.settings
             if one.key[0] in {"context", "host"}
         ],
