@@ -3,7 +3,9 @@ And the policy's files, the freeze and SAFEDOCKER=off as people use them."""
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -47,6 +49,17 @@ def policy(shell: Shell, text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return file
+
+
+def of_account(shell: Shell, script: str, sudo: Path | None = None) -> str:
+    """A script in whose system this home is the account's own, as /etc/passwd tells it; `sudo` is
+    the home of the account 4242."""
+    passwd = shell.home / "passwd"
+    lines = [f"root:x:{os.getuid()}:0:root:{shell.home}:/bin/sh"]
+    lines += [f"anna:x:4242:0:anna:{sudo}:/bin/sh"] if sudo else []
+    passwd.write_text("\n".join(lines) + "\n")
+    inside = f'mount --bind {passwd} /etc/passwd && exec sh -c "$1"'
+    return f"unshare --mount sh -c {shlex.quote(inside)} sh {shlex.quote(script)}"
 
 
 # README's table: a row a caller, a column a policy.
@@ -135,6 +148,11 @@ def ssh_with_a_terminal(shell: Shell, line: str, **environ: Any) -> Screen:
     return Screen(f"exec {shlex.join(argv)}", around, shell.home)
 
 
+def of_its_account(launch: Callable[..., object]) -> Callable[..., object]:
+    """The same where the person's file is the account's own: another loosens nothing for it."""
+    return lambda shell, line, **environ: launch(shell, of_account(shell, line), **environ)
+
+
 CI: dict[str, Any] = {"CI": "true"}
 AGENT: dict[str, Any] = {"CLAUDECODE": "1"}
 CALLERS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
@@ -146,8 +164,8 @@ CALLERS: dict[str, tuple[Callable[..., object], dict[str, Any]]] = {
     "`ssh host docker ...`": (ssh, {}),
     "CI": (alone, CI),
     "CI with a terminal": (at_a_terminal, CI),
-    "an agent": (alone, AGENT),
-    "an agent with a terminal": (at_a_terminal, AGENT),
+    "an agent": (of_its_account(alone), AGENT),
+    "an agent with a terminal": (of_its_account(at_a_terminal), AGENT),
 }
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "no policy": ("", {}),
@@ -277,13 +295,51 @@ def test_s1_an_agent_is_told_what_to_run_instead_and_what_to_ask(shell):
         {"SAFEDOCKER_MODE": "backup"},
         {"SAFEDOCKER": "off"},
         {"SAFEDOCKER_ASK_ABOVE": "1TB"},
+        {"HOME": "{}"},
+        {"XDG_CONFIG_HOME": "{}/.config"},
     ],
     ids=str,
 )
 def test_an_agent_gets_past_by_no_variable(shell, bypass):
     filled(shell)
-    done = shell.run("docker volume rm data", **AGENT, **bypass)
+    named = shell.home / "named/.config/safedocker"
+    named.mkdir(parents=True)
+    (named / "policy.toml").write_text('agent_variables = []\nmode = "allow"\n')
+    environ = {name: word.format(shell.home / "named") for name, word in bypass.items()}
+    done = shell.run("docker volume rm data", **AGENT, **environ)
     assert done.returncode == 77
+    assert "refused (nobody-to-ask)" in done.stderr
+    assert shell.volumes() == {"data"}
+    if "HOME" in bypass:
+        del shell.environ["XDG_CONFIG_HOME"]
+        told = json.loads(shell.run("safedocker policy --json", **AGENT, **environ).stdout)
+        assert told["caller"] == {"kind": "agent", "mark": "CLAUDECODE"}
+        assert told["files"] == [
+            {"file": f"{named}/policy.toml", "layer": "user", "loosens": False}
+        ]
+        policy(shell, '[protected]\nvolumes = ["da*"]\n')
+        line = of_account(shell, "docker volume rm data")
+        assert "refused (protected)" in shell.run(line, **AGENT, **environ).stderr
+
+
+@ONE
+def test_what_whoever_typed_sudo_protects_or_froze_holds_under_it(shell):
+    filled(shell)
+    anna = shell.home / "anna"
+    (anna / ".config/safedocker").mkdir(parents=True)
+    file = anna / ".config/safedocker/policy.toml"
+    file.write_text('mode = "allow"\n[protected]\nvolumes = ["data"]\n')
+    line = of_account(shell, "docker volume rm data", anna)
+    done = shell.run(line, SUDO_UID="4242", SAFEDOCKER_MODE="backup")
+    assert "refused (protected)" in done.stderr
+    assert str(file) in done.stderr
+    file.write_text('mode = "allow"\n')
+    assert "refused (nobody-to-ask)" in shell.run(line, SUDO_UID="4242").stderr
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+    told = {"until": until.isoformat(), "why": "release", "by": "anna"}
+    file.with_name("freeze.json").write_text(json.dumps(told))
+    done = shell.run(line, SUDO_UID="4242", SAFEDOCKER_MODE="allow", SAFEDOCKER="off")
+    assert "refused (frozen)" in done.stderr
     assert shell.volumes() == {"data"}
 
 
