@@ -317,6 +317,9 @@ def test_a_vendors_script_under_sudo_is_named_s26(system, ana):
     *_, line = audit(system, "/root")
     assert line["parent"] == "sh ./cleanup.sh"
     assert line["user"] == 0
+    ana.log_in("safedocker freeze --for 1h release")
+    done = ana.log_in("sudo sh ./cleanup.sh", check=False)
+    assert "refused (frozen)" in done.stderr, "her freeze holds under sudo too"
 
 
 def audit(machine, home):
