@@ -32,7 +32,7 @@ EVERYWHERE = {
 
 PURE = (
     *("command/", "loss/", "policy/batch.py", "policy/decide.py", "policy/options.py"),
-    *("policy/values.py", "policy/layers.py", "policy/stakes.py"),
+    *("policy/values.py", "policy/layers.py", "policy/stakes.py", "policy/guarded.py"),
 )
 IMPURE_IMPORTS = {
     *("io", "pathlib", "random", "shutil", "socket", "subprocess", "tempfile", "time", "urllib"),

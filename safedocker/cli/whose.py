@@ -11,7 +11,7 @@ from safedocker.edge import people, terminal, wording, wording_people
 from safedocker.errors import Refused
 from safedocker.loss import owners
 from safedocker.loss.plan import Kind, Loss
-from safedocker.policy import decide
+from safedocker.policy import guarded
 from safedocker.policy.options import JOURNAL, OTHERS, Others
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def may_remove(volume: Volume, engine: Engine, form: str) -> None:
     loss = Loss(
         Kind.NAMED_VOLUME, volume.name, volume, "", project=volume.project, labels=volume.labels
     )
-    if guarded := decide.guarded(loss, policy, engine.identity):
+    if told := guarded.kept(loss, policy, engine.identity):
         note("refused")
-        raise Refused(f"refused: {guarded}. Nothing was removed", "see: safedocker policy")
+        raise Refused(f"refused: {told}. Nothing was removed", "see: safedocker policy")
     owner = None if engine.identity.remote else _owner(volume, engine)
     if owner is not None and not owner.mine and others is not Others.ALLOW:
         because = f"{wording.short(volume.name)} is not yours, but {owner.name}'s"

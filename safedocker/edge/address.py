@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from safedocker.edge import aliases
 from safedocker.errors import NoAddress, NoContext, NoEngine
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
@@ -44,6 +45,8 @@ class Address:
     tls: Tls | None
     remote: bool  # neither a socket nor a loopback address
     headers: tuple[tuple[str, str], ...] = ()  # HttpHeaders of config.json
+    also: tuple[tuple[str, str], ...] = ()  # the engine's other names: ("context", "prod"), ...
+    doubted: bool = False  # does a variable's or an option's word alone make it that context's?
 
 
 def resolve(
@@ -77,7 +80,13 @@ def resolve(
     if host.startswith(("unix:", "npipe:", "fd:", "ssh:")):
         tls = None  # the client speaks plain HTTP over these, whatever the flags say
     shown = f"current context {context}" if source == "config.json" else source
-    return Address(host, shown, context, tls, _is_remote(host), config.headers)
+    return _told(host, shown, context, tls, config)
+
+
+def _told(host: str, source: str, context: str, tls: Tls | None, config: _Config) -> Address:
+    also = aliases.known(host, aliases.folders(config.folder))
+    doubted = aliases.is_doubted(context, host)
+    return Address(host, source, context, tls, _is_remote(host), config.headers, also, doubted)
 
 
 def context_in_force(
@@ -211,7 +220,7 @@ def resolve_compose_v1(options: Mapping[str, str], environ: Mapping[str, str]) -
             tls = own or tls
     if not host.startswith("tcp:"):
         tls = None
-    return Address(host, source, context, tls, _is_remote(host), config.headers)
+    return _told(host, source, context, tls, config)
 
 
 def _host_of_compose_v1(host: str) -> str:

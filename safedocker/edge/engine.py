@@ -96,6 +96,8 @@ class Engine:
             api=self._wire.api,
             remote=address.remote,
             context=address.context,
+            also=address.also,
+            doubted=address.doubted,
         )
 
     def __enter__(self) -> Engine:

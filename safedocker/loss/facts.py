@@ -56,6 +56,14 @@ class EngineIdentity:
     api: tuple[int, int]  # the highest API the engine speaks
     remote: bool  # not on this machine, as far as the address tells
     context: str = ""  # the docker context in force, "default" where a host was named
+    also: tuple[tuple[str, str], ...] = ()  # its other names: ("context", "prod"), ("host", ...)
+    doubted: bool = False  # does a variable's or an option's word alone make it that context's?
+
+    @property
+    def contexts(self) -> tuple[str, ...]:
+        """The names of all contexts that are known to lead to it, that in force first."""
+        others = (name for table, name in self.also if table == "context")
+        return tuple(dict.fromkeys(filter(None, (self.context, *others))))
 
 
 @dataclass(frozen=True)

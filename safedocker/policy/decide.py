@@ -10,26 +10,22 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from safedocker.command.parse import Command
-from safedocker.loss.facts import COMPOSE_PROJECT, EngineIdentity, Holds
+from safedocker.loss.facts import EngineIdentity, Holds
 from safedocker.loss.forms import Form, spares_volumes
 from safedocker.loss.plan import Kind, Loss, Plan
-from safedocker.policy.layers import Policy, Value, matches
+from safedocker.policy.guarded import disposable, protected, protected_context
+from safedocker.policy.layers import Policy, Value
 from safedocker.policy.options import (
     ASK_ABOVE,
     BIND_MISSING,
     BIND_PATHS,
-    DISPOSABLE_LABELS,
-    DISPOSABLE_PROJECTS,
-    DISPOSABLE_VOLUMES,
     OTHERS,
-    PROTECTED_CONTEXTS,
     PROTECTED_PROJECTS,
     PROTECTED_VOLUMES,
     Caller,
     CallerKind,
     Challenge,
     Mode,
-    Option,
     Others,
 )
 from safedocker.policy.paths import BindMissing, answer
@@ -207,74 +203,6 @@ def to_make(decision: Decision, policy: Policy, plan: Plan) -> frozenset[str]:
     )
 
 
-# What a protected or a disposable project has; a volume's name is looked at for itself.
-_OF_A_PROJECT = {
-    Kind.NAMED_VOLUME,
-    Kind.ANONYMOUS_VOLUME,
-    Kind.LAYER,
-    Kind.FILE,
-    Kind.SECRET,
-    Kind.CONFIG,
-}
-
-
-def guarded(loss: Loss, policy: Policy, engine: EngineIdentity) -> str:
-    """Why a freeze or a name keeps a thing of an engine from whoever asks, or ""."""
-    if policy.frozen is not None:
-        return policy.frozen.told
-    return _protected(loss, Stake.DATA, policy, None, engine)
-
-
-def _protected(
-    loss: Loss,
-    stake: Stake,
-    policy: Policy,
-    command_project: str | None,
-    engine: EngineIdentity | None,
-) -> str:
-    """Why a loss is protected by name, or ""."""
-    if stake is Stake.NOTHING:
-        return ""
-    if loss.kind.is_volume and (by := matches(loss.name, policy[PROTECTED_VOLUMES])):
-        return f"the volume {loss.name} is protected ({_where(policy, PROTECTED_VOLUMES, by)})"
-    project = _project_of(loss) or command_project
-    fits = matches(project, policy[PROTECTED_PROJECTS]) if loss.kind in _OF_A_PROJECT else ""
-    if fits:
-        return f"the project {project} is protected ({_where(policy, PROTECTED_PROJECTS, fits)})"
-    context = engine.context if engine else ""
-    if by := matches(context, policy[PROTECTED_CONTEXTS]):
-        return f"the context {context} is protected ({_where(policy, PROTECTED_CONTEXTS, by)})"
-    return ""
-
-
-def _project_of(loss: Loss) -> str | None:
-    """Its own project; an anonymous volume's is its container's."""
-    return loss.project or loss.labels.get(COMPOSE_PROJECT)
-
-
-def _where(policy: Policy, option: Option[tuple[str, ...]], pattern: str) -> str:
-    place = policy.place_of(option, pattern)
-    return f"`{pattern}` in {place}"
-
-
-def _disposable(loss: Loss, policy: Policy, ruling: Value[Mode]) -> str:
-    """Why a loss may go without a word, or ""."""
-    if loss.kind is Kind.SECRET or loss.kind not in _OF_A_PROJECT:
-        return ""
-    by = matches(loss.name, policy.under(DISPOSABLE_VOLUMES, ruling)) if loss.kind.is_volume else ""
-    if by:
-        return f"a disposable volume (`{by}`)"
-    # Not the command's: its file may name a volume that is of no project, or of another.
-    project = _project_of(loss)
-    if by := matches(project, policy.under(DISPOSABLE_PROJECTS, ruling)):
-        return f"of a disposable project (`{by}`)"
-    labels = {f"{name}={value}" for name, value in loss.labels.items()} | {*loss.labels}
-    for label in policy.under(DISPOSABLE_LABELS, ruling):
-        if label in labels:
-            return f"labelled {label}"
-    return ""
-
-
 def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     """What is done about one loss of a plan."""
     if loss.kind is Kind.BIND_SOURCE:
@@ -283,7 +211,7 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     stake, because = weigh(loss, policy.under(ASK_ABOVE, ruling))
     if policy.frozen is not None and stake is not Stake.NOTHING:
         return Verdict(loss, stake, Action.REFUSE, policy.frozen.told, Rule.FROZEN)
-    if told := _protected(loss, stake, policy, plan.project, plan.engine):
+    if told := protected(loss, stake, policy, plan.project, plan.engine):
         return Verdict(loss, stake, Action.REFUSE, told, Rule.PROTECTED)
     named = ruling.named and loss.holds is not Holds.EMPTY and ruling.value is not Mode.ALLOW
     if named and stake in {Stake.NOTHING, Stake.WEIGHTY}:
@@ -292,7 +220,7 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     if rule is Rule.NOT_PROTECTABLE and not protectable(loss):
         because += ", and no backup can hold it"
     weighs = stake not in {Stake.NOTHING, Stake.DEFINITION}
-    free = _disposable(loss, policy, ruling)
+    free = disposable(loss, policy, ruling)
     challenged = weighs and policy.challenge(plan.engine)
     guarded = bool(challenged and challenged.value is Challenge.ENGINE and challenged.bound)
     guarded = guarded or bool(weighs and loss.anothers and policy[OTHERS] is not Others.ALLOW)
@@ -414,9 +342,8 @@ def _of_a_gap(
         gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, "what the policy guards by name may go"))
     if not spares and (policy[PROTECTED_VOLUMES] or policy[PROTECTED_PROJECTS]):
         gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, "what the policy protects may be among it"))
-    context = engine.context if engine else ""
-    if not spares and matches(context, policy[PROTECTED_CONTEXTS]):
-        gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, f"the context {context} is protected"))
+    if not spares and (told := protected_context(policy, engine)):
+        gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, told))
     if policy.challenge(engine).value is Challenge.ENGINE and not who.can_be_asked and not spares:
         gaps.append(Gap(Action.REFUSE, Rule.TYPE_THE_ENGINE, ""))
     return max(gaps, key=lambda gap: _STRICTNESS.index(gap.action))

@@ -251,33 +251,60 @@ class Policy:
         for depth, layer in enumerate(self.heard, 1):
             closest = self._closest(layer, kind)
             base = self._over(base, closest, layer, depth)
-            said = [(one, False) for one in _of_engine(layer, engine, "mode")]
+            said = [(one, False) for one, firm in self._of_engine(layer, engine, "mode") if firm]
             if said:
                 before = around or Value(Mode.ALLOW)
                 setting, named, binding = _strictest(said)
                 binding = binding or (closest is not None and closest[2])  # it narrows what binds
                 told = (setting, named, binding)
                 around = self._over(before, told, layer, depth, fresh=around is None)
-        if around is None or around.depth == 0:
-            return base
-        bound = around.bound or base.bound
-        stricter = MODE.stricter(base.value, around.value)
-        looser = base.bound and not around.bound and not MODE.stricter(around.value, base.value)
-        if looser or (stricter and base.depth > around.depth):
-            return replace(base, bound=bound)
-        return replace(around, named=around.named or base.named, bound=bound)
+        return self._narrowed(_around(base, around), MODE, engine, "mode")
 
     def challenge(self, engine: EngineIdentity | None) -> Value[Challenge]:
         """What must be typed before anything goes from this engine."""
         at = Value(CHALLENGE.default)
         for depth, layer in enumerate(self.heard, 1):
-            every = list(_of_engine(layer, engine, "challenge"))
+            told = self._of_engine(layer, engine, "challenge")
+            every = [one for one, firm in told if firm]
             strictest = [one for one in every if one.value is Challenge.ENGINE] or every
             for said in strictest[:1]:
                 strict = CHALLENGE.stricter(said.value, at.value)
                 if strict or (layer.may_loosen(self.caller) and not at.bound):
                     at = Value(said.value, said.origin, at.bound or said.binding, depth)
+        return self._narrowed(at, CHALLENGE, engine, "challenge")
+
+    def _narrowed(
+        self, at: Value[T], option: Option[T], engine: EngineIdentity | None, what: str
+    ) -> Value[T]:
+        """The value with what is said of the engine's other names, as far as that is stricter."""
+        for depth, layer in enumerate(self.heard, 1):
+            for said, firm in self._of_engine(layer, engine, what):
+                if firm:
+                    continue
+                bound = at.bound or said.binding
+                if option.stricter(said.value, at.value):
+                    at = Value(said.value, said.origin, bound, depth, at.named)
+                at = replace(at, bound=bound)
         return at
+
+    def _of_engine(
+        self, layer: Layer, engine: EngineIdentity | None, what: str
+    ) -> Iterator[tuple[Setting, bool]]:
+        """What a layer says of the engine by its context, then by its host; False with what may
+        only tighten: what is said of another name of it, and for an agent of a context that is
+        perhaps not this engine's."""
+        if engine is None:
+            return
+        firm = not (engine.doubted and self.caller is CallerKind.AGENT)
+        for table, name in (("context", engine.context), ("host", engine.host)):
+            others = [one for kind, one in engine.also if kind == table]
+            for said in layer.settings:
+                if len(said.key) != 3 or (said.key[0], said.key[2]) != (table, what):
+                    continue
+                if name and fnmatchcase(name, said.key[1]):
+                    yield said, firm or table == "host"
+                elif any(_is_alias(one, said.key[1], table) for one in others):
+                    yield said, False
 
     def _over(
         self,
@@ -332,15 +359,27 @@ def _strictest(said: list[tuple[Setting, bool]]) -> tuple[Setting, bool, bool]:
     return chosen, named, any(one.binding for one, _named in said)
 
 
-def _of_engine(layer: Layer, engine: EngineIdentity | None, what: str) -> Iterator[Setting]:
-    """What a layer says of the engine by its context, then by its host."""
-    if engine is None:
-        return
-    for table, name in (("context", engine.context), ("host", engine.host)):
-        for said in layer.settings:
-            fits = len(said.key) == 3 and (said.key[0], said.key[2]) == (table, what)
-            if fits and name and fnmatchcase(name, said.key[1]):
-                yield said
+def _around(base: Value[Mode], around: Value[Mode] | None) -> Value[Mode]:
+    """Of what is said of everything, and of the engine, what counts."""
+    if around is None or around.depth == 0:
+        return base
+    bound = around.bound or base.bound
+    stricter = MODE.stricter(base.value, around.value)
+    looser = base.bound and not around.bound and not MODE.stricter(around.value, base.value)
+    if looser or (stricter and base.depth > around.depth):
+        return replace(base, bound=bound)
+    return replace(around, named=around.named or base.named, bound=bound)
+
+
+def _is_alias(name: str, pattern: str, table: str) -> bool:
+    """Does another name of an engine fit a pattern? Of a host's it is the address that counts, not
+    how it is written: no user, small letters, no slash at its end."""
+    if table == "host":
+        scheme, found, rest = pattern.partition("://")
+        if found and scheme.lower() != "unix":
+            rest = rest.rpartition("@")[2].lower().rstrip("/")
+        pattern = f"{scheme.lower()}{found}{rest}"
+    return fnmatchcase(name, pattern)
 
 
 def _joined(before: Any, after: Any) -> Any:

@@ -450,11 +450,20 @@ def test_s16_a_context_denies_and_another_wants_the_engine_s_name(shell):
     for name in ("prod", "stage"):
         shell.out(f"docker context create {name} --docker host=unix://{shell.engine.socket}")
     del shell.environ["DOCKER_HOST"]
-    policy(shell, '[context.prod]\nmode = "deny"\n[context.stage]\nchallenge = "engine"\n')
-    for how in ("docker --context prod", "DOCKER_CONTEXT=prod docker"):
+    policy(shell, '[context.prod]\nmode = "deny"\n')
+    link = shell.home / "link.sock"
+    link.symlink_to(shell.engine.socket)
+    for how in (
+        "docker --context prod",
+        "DOCKER_CONTEXT=prod docker",
+        "docker --context stage",  # the same engine by other names
+        f"docker -H unix://{link}",
+        f"DOCKER_HOST=unix://{shell.engine.socket} DOCKER_CONFIG={shell.home} docker",
+    ):
         done = shell.run(f"{how} volume rm data", SAFEDOCKER_MODE="backup")
-        assert done.returncode == 77
+        assert done.returncode == 77, how
         assert "refused (mode-deny)" in done.stderr
+    policy(shell, '[context.stage]\nchallenge = "engine"\n')
     done = shell.run("docker -c stage volume rm data", SAFEDOCKER_MODE="backup")
     assert "refused (type-the-engine)" in done.stderr
     name = shell.out(f"docker -H unix://{shell.engine.socket} info -f '{{{{.Name}}}}'")

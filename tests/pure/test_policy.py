@@ -207,6 +207,48 @@ def test_a_nearer_and_stricter_mode_holds_against_a_context_s(home):
     assert mode_of(home.policy(SAFEDOCKER_MODE="deny"), engine=PROD) is Mode.DENY
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        '[context.prod]\nmode = "deny"\n',
+        '[host."TCP://10.0.0.5:2375/"]\nmode = "deny"\n',
+        '[host."tcp://10.0.0.5"]\nmode = "deny"\n',
+        '[host."tcp://me@10.*"]\nmode = "deny"\n',
+        '[protected]\ncontexts = ["pro*"]\n',
+    ],
+)
+def test_what_is_said_of_an_engine_holds_by_its_other_names(home, rule):
+    home.user(f'mode = "backup"\n{rule}')
+    host = "tcp://10.0.0.5:2375/"
+    also = (("host", host[:-1]), ("host", "tcp://10.0.0.5"), ("context", "prod"))
+    other = replace(PROD, host=host, context="default", also=also)
+    assert decided(home.policy(), a_loss(), engine=other).action is Action.REFUSE
+    elsewhere = replace(other, host="tcp://10.0.0.6:2375", also=())
+    if "10.*" not in rule:
+        assert decided(home.policy(), a_loss(), who=SCRIPT, engine=elsewhere).action is (
+            Action.BACK_UP
+        )
+
+
+def test_what_is_said_of_another_name_only_tightens(home):
+    home.user('[context.prod]\nmode = "allow"\nchallenge = "none"\n')
+    other = replace(PROD, context="other", also=(("context", "prod"),))
+    assert mode_of(home.policy(), engine=other) is Mode.ASK
+    assert decided(home.policy(), a_loss(), engine=other).confirm == "db-prod-1"
+    home.user('[context.prod]\nchallenge = "engine"\n[context.other]\nchallenge = "none"\n')
+    assert home.policy().challenge(other).value.value == "engine"
+
+
+def test_a_context_of_an_agent_s_own_making_loosens_nothing(home):
+    home.user('[context.dev]\nmode = "allow"\n')
+    dev = replace(PROD, context="dev")
+    for doubted in (False, True):
+        engine = replace(dev, doubted=doubted)
+        agent, person = home.policy(CallerKind.AGENT), home.policy()
+        assert mode_of(agent, engine=engine) is (Mode.ASK if doubted else Mode.ALLOW)
+        assert mode_of(person, engine=engine) is Mode.ALLOW
+
+
 def test_a_single_host_can_be_bound(home):
     home.system(f'binding = ["host.{PROD.host}"]\n[host."{PROD.host}"]\nmode = "deny"\n')
     home.user('[host."*"]\nmode = "allow"\n')
