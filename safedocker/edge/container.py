@@ -36,6 +36,38 @@ def inspect_container(wire: Wire, id_: str) -> dict[str, Any]:
     return answers.mapping(found)
 
 
+class ImageLabels:
+    """What the labels of images are: each image is asked once, as none ever changes."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._known: dict[str, Mapping[str, str] | None] = {}
+
+    def inherited(self, inspected: Mapping[str, Any]) -> frozenset[str] | None:
+        """The names of the labels that a container has as its image has them; None where the engine
+        can't say. The engine puts an image's labels on the container and does not tell them apart.
+        """
+        labels = answers.texts(answers.mapping(inspected.get("Config")), "Labels")
+        if not labels:
+            return frozenset()
+        image = answers.text(inspected, "Image")
+        if image not in self._known:
+            self._known[image] = self._ask(image)
+        own = self._known[image]
+        if own is None:
+            return None
+        return frozenset(name for name, value in labels.items() if own.get(name) == value)
+
+    def _ask(self, image: str) -> Mapping[str, str] | None:
+        if not image:
+            return None
+        path = f"/images/{quote(image, safe=':')}/json"
+        found = self._wire.json("GET", path, "describe an image", allowed=(400, 403, 404, 500))
+        if found is None:
+            return None
+        return answers.texts(answers.mapping(answers.mapping(found).get("Config")), "Labels")
+
+
 @contextlib.contextmanager
 def read_layer(wire: Wire, id_: str, stamp: str) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     """Give the digest ("sha256:...") of the tar of what a container wrote, its size, its bytes.

@@ -20,6 +20,7 @@ from safedocker.edge import answers, heirs, swarm, weights
 from safedocker.edge import look as inside
 from safedocker.edge.address import Address
 from safedocker.edge.container import (
+    ImageLabels,
     Maker,
     inspect_container,
     read_layer,
@@ -73,6 +74,7 @@ class Engine:
         self.host = Host(self._wire, self._porter, looks or address.host.startswith("unix:"))
         self.traces = Traces(self._wire, self._porter)
         self.mover = Mover(self._wire, self._porter)
+        self._image_labels = ImageLabels(self._wire)
         self.warnings: tuple[str, ...] = ()  # of the last snapshot: drivers that gave no answer
         try:
             version = self._wire.connect()
@@ -197,6 +199,7 @@ class Engine:
             auto_remove=removes_itself(found),
             inspected=True,
             binds=answers.binds(found),
+            inherited=self._image_labels.inherited(found),
         )
 
     def _is_anonymous(self, found: dict[str, Any], mount: Mount, seen: frozenset[str]) -> bool:

@@ -112,11 +112,21 @@ class Container:
     image_id: str = ""
     binds: tuple[HostPath, ...] = ()  # host paths that its start would make; once inspected
     exit_code: int | None = None  # how it ended; None: it did not, or that is not told
+    inherited: frozenset[str] | None = None  # names of labels that are its image's; None: unknown
 
     @property
     def project(self) -> str | None:
         """The Compose project the container says it belongs to."""
         return self.labels.get(COMPOSE_PROJECT)
+
+    @property
+    def not_its_own(self) -> frozenset[str]:
+        """The names of the labels that it has of its image, or perhaps has. Compose puts the
+        project on the images that it builds, too: a container with the hash that Compose gives to
+        containers is of the project that it says."""
+        found = frozenset(self.labels) if self.inherited is None else self.inherited
+        made = COMPOSE_HASH in self.labels and COMPOSE_HASH not in found
+        return found - {COMPOSE_PROJECT} if made else found
 
 
 @dataclass(frozen=True)

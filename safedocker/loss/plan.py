@@ -105,6 +105,7 @@ class Loss:
     image: str = ""  # of the container that an anonymous volume belongs to
     target: str = ""  # where that mounts it
     labels: Mapping[str, str] = field(default_factory=dict)  # its own, and its container's
+    inherited: frozenset[str] = frozenset()  # names of those that the container's image brought
     # Of a database's anonymous volume: the named ones that its container has beside it; after a
     # look inside, those of them that hold no data.
     beside: tuple[Volume, ...] = ()

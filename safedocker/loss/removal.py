@@ -75,6 +75,7 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
             project=container.project,
             disposable=disposable,
             labels=container.labels,
+            inherited=container.not_its_own,
             holds=Holds.EMPTY if container.state == "created" else Holds.UNKNOWN,
         )
         for container in removed.all
@@ -105,6 +106,7 @@ def gone_with(facts: Facts, removed: Removed, *, disposable: bool = False) -> Go
                 image=container.image,
                 target=mount.target,
                 labels=labels,
+                inherited=container.not_its_own - volume.labels.keys(),
                 beside=_beside(container, facts),
             )
             if takes and mount.anonymous is not False and mount.held:

@@ -81,10 +81,12 @@ def disposable(loss: Loss, policy: Policy, ruling: Value[Mode]) -> str:
     if by:
         return f"a disposable volume (`{by}`)"
     # Not the command's: its file may name a volume that is of no project, or of another.
-    project = _project_of(loss)
+    # Nor an image's: who made it declared nothing of what somebody's container holds.
+    project = None if COMPOSE_PROJECT in loss.inherited else _project_of(loss)
     if by := matches(project, policy.under(DISPOSABLE_PROJECTS, ruling)):
         return f"of a disposable project (`{by}`)"
-    labels = {f"{name}={value}" for name, value in loss.labels.items()} | {*loss.labels}
+    own = {name: value for name, value in loss.labels.items() if name not in loss.inherited}
+    labels = {f"{name}={value}" for name, value in own.items()} | {*own}
     for label in policy.under(DISPOSABLE_LABELS, ruling):
         if label in labels:
             return f"labelled {label}"

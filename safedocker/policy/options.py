@@ -385,7 +385,8 @@ DISPOSABLE_LABELS = Option(
     WORDS,
     DEFAULT_LABELS,
     is_subset,
-    "what has such a label, or belongs to a container that has, may go without a word",
+    "what has such a label, or belongs to a container that has it, may go without a word; one that "
+    "the container has of its image does not count",
 )
 ESCAPE = Option(
     "escape",

@@ -619,3 +619,29 @@ def test_a_machine_s_broken_file_stops_what_is_dangerous(machine):
     assert done.returncode == 78
     assert "/etc/safedocker/policy.toml:1" in done.stderr
     assert shell.volumes() == {"data"}
+
+
+# Labels that declare what may go
+
+
+@ONE
+def test_a_label_of_the_image_declares_no_container_disposable(shell):
+    label = "org.testcontainers=true"
+    shell.out(
+        f"docker create --name base busybox && docker commit -c 'LABEL {label}' base labelled"
+    )
+    for name, options in (
+        ("of-image", "labelled"),
+        ("its-own", f"--label {label} busybox"),
+        ("other", f"--label {label} labelled2"),
+    ):
+        if name == "other":
+            shell.out("docker commit -c 'LABEL org.testcontainers=no' base labelled2")
+        shell.out(f"docker run --name {name} -v /data {options} sh -c 'echo x >/data/x'")
+    refused = shell.run("docker rm -v of-image")
+    assert refused.returncode == 77
+    assert "refused (nobody-to-ask)" in refused.stderr
+    for name in ("its-own", "other"):
+        shell.run(f"docker rm -v {name}", check=True)
+        assert shell.audit()[-1]["rule"] == "disposable"
+    shell.out("docker rm base")
