@@ -7,7 +7,7 @@ from __future__ import annotations
 import enum
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -100,7 +100,7 @@ def fits(path: str, pattern: str) -> bool:
     one name, hidden ones too, and `**` for any number of folders, none too: `/srv/**` is /srv and
     all below it. What fits has to fit as a whole, in upper and lower case.
     """
-    return _compiled(pattern).fullmatch(posixpath.normpath(path).rstrip("/")) is not None
+    return _fits(_names(posixpath.normpath(path)), _compiled(pattern), _FOLDERS, _name_fits)
 
 
 def fault(pattern: str) -> str:
@@ -119,25 +119,67 @@ def fault(pattern: str) -> str:
     return ""
 
 
+def _names(path: str) -> list[str]:
+    return [name for name in path.split("/") if name]
+
+
+class _Star(enum.Enum):
+    """What stands for any number: of folders, of letters."""
+
+    FOLDERS = "**"
+    LETTERS = "*"
+
+
+_FOLDERS, _LETTERS = _Star.FOLDERS, _Star.LETTERS
+_ANY = re.compile(".", re.DOTALL)
+_Letter = str | re.Pattern[str]
+_Name = tuple[_Letter | _Star, ...]
+
+
 @lru_cache(maxsize=256)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    names = [name for name in pattern.split("/") if name]
-    return re.compile("".join(map(_of_name, names)), re.DOTALL)
+def _compiled(pattern: str) -> tuple[_Name | _Star, ...]:
+    return tuple(_FOLDERS if name == "**" else tuple(_letters(name)) for name in _names(pattern))
 
 
-def _of_name(name: str) -> str:
-    return "(?:/[^/]+)*" if name == "**" else "/" + "".join(_letters(name))
-
-
-def _letters(name: str) -> Iterator[str]:
+def _letters(name: str) -> Iterator[_Letter | _Star]:
     at = 0
     while at < len(name):
         found = _CLASS.match(name, at)
         if found:
             inside = re.sub(r"([\\\[\]^&~|])", r"\\\1", found[2])
-            yield f"[{'^' if found[1] else ''}{inside}]"
+            yield re.compile(f"[{'^' if found[1] else ''}{inside}]", re.DOTALL)
             at = found.end()
             continue
         letter = name[at]
-        yield {"*": "[^/]*", "?": "[^/]"}.get(letter, re.escape(letter))
+        yield _LETTERS if letter == "*" else _ANY if letter == "?" else letter
         at += 1
+
+
+def _name_fits(name: str, pattern: _Name) -> bool:
+    return _fits(name, pattern, _LETTERS, _letter_fits)
+
+
+def _letter_fits(letter: str, pattern: _Letter) -> bool:
+    return letter == pattern if isinstance(pattern, str) else pattern.match(letter) is not None
+
+
+def _fits(
+    told: Sequence[str], pattern: Sequence[Any], star: _Star, one_fits: Callable[[str, Any], bool]
+) -> bool:
+    """Does it fit from end to end? Of the stars only the last that was met is ever taken further,
+    so that it costs at most as much as every part against every part of the pattern."""
+    at = place = again = 0
+    last = -1  # where that star is
+    while at < len(told):
+        part = pattern[place] if place < len(pattern) else None
+        if part is star:
+            last, again = place, at
+            place += 1
+        elif part is not None and one_fits(told[at], part):
+            at, place = at + 1, place + 1
+        elif last >= 0:
+            again += 1
+            at, place = again, last + 1
+        else:
+            return False
+    return all(part is star for part in pattern[place:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import time
 import tomllib
 from dataclasses import replace
 
@@ -59,6 +60,21 @@ def test_within_a_name_it_is_the_shells_pattern(pattern, name):
     if "**" in pattern or not pattern or {pattern, name} & {".", ".."}:
         return
     assert paths.fits(f"/srv/{name}", f"/srv/{pattern}") is fnmatch.fnmatchcase(name, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/" + "*a" * 200 + "b", "/" + "a" * 2000),
+        ("/**/a" * 200 + "/b", "/a" * 2000),
+        ("/" + "*" * 1 + "?*" * 200 + "b", "/" + "a" * 2000),
+        ("/**/*a*a*a*a*b" * 20, "/aaaaaaaa" * 200),
+    ],
+)
+def test_many_stars_cost_no_more_than_path_times_pattern(pattern, path):
+    started = time.process_time()
+    assert not paths.fits(path, pattern)
+    assert time.process_time() - started < 10  # what goes back and forth takes years
 
 
 @pytest.mark.parametrize(
