@@ -49,11 +49,9 @@ def _nothing_of_the_persons(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Point this process, and what it starts, away from the person's home, settings and engine."""
     home = tmp_path_factory.mktemp("nobody")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SAFEDOCKER_TEST_CACHE", str(cache()))  # found before HOME goes
+        patch.setenv("TESTS_SAFEDOCKER_CACHE", str(cache()))  # found before HOME goes
         for name in list(os.environ):
-            if name.startswith(("DOCKER_", "COMPOSE_", "XDG_")) or (
-                name.startswith("SAFEDOCKER_") and name != "SAFEDOCKER_TEST_CACHE"
-            ):
+            if name.startswith(("DOCKER_", "COMPOSE_", "XDG_", "SAFEDOCKER_")):
                 patch.delenv(name)
         patch.setenv("HOME", str(home))
         patch.setenv("DOCKER_HOST", NOWHERE)

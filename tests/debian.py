@@ -81,7 +81,7 @@ class Unavailable(Exception):  # noqa: N818 - named for what is missing
 
 def cache() -> Path:
     """Where unpacked suites and images are kept between runs."""
-    if own := os.environ.get("SAFEDOCKER_TEST_CACHE"):
+    if own := os.environ.get("TESTS_SAFEDOCKER_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "safedocker-tests"

@@ -206,6 +206,12 @@ def _text(file: Path) -> str | None:
             raise BadPolicy(f"{file} leads nowhere", "put back what it leads to") from None
         return None
     except OSError as fault:
+        if closed := _closed_above(file):
+            raise BadPolicy(
+                f"whether there is a {file} can't be known: {closed} is closed to you",
+                "what it may forbid is not known either: have the folder opened for you, or type "
+                "the command where you may look",
+            ) from fault
         raise BadPolicy(
             f"{file} can't be read: {fault.strerror}", "make it readable, or move it away"
         ) from fault
@@ -216,6 +222,11 @@ def _text(file: Path) -> str | None:
     except UnicodeDecodeError as fault:
         line = found[: fault.start].count(b"\n") + 1
         raise BadPolicy(f"{file}:{line}: not UTF-8", _REPAIR.format(file)) from fault
+
+
+def _closed_above(file: Path) -> Path | None:
+    """The folder on the way to a file that keeps us out."""
+    return next((one for one in reversed(file.parents) if not os.access(one, os.X_OK)), None)
 
 
 _REPAIR = "repair it, then: safedocker policy check {}"
@@ -328,7 +339,22 @@ def _fault(text: str, place: str, key: Key, told: str) -> BadPolicy:
     return BadPolicy(f"{place}:{line_of(text, key)}: {told}", _REPAIR.format(place))
 
 
+_VARIABLES = frozenset(
+    {HINTS_VARIABLE, *(option.variable for option in OPTIONS if option.variable)}
+)
+_OURS = frozenset({"SAFEDOCKER_DEPTH"})  # the shims' own
+
+
 def _environment(environ: Mapping[str, str]) -> Iterator[Setting]:
+    for name in sorted(environ):
+        if name.startswith("SAFEDOCKER_") and environ[name] and name not in _VARIABLES | _OURS:
+            near = difflib.get_close_matches(name, sorted(_VARIABLES), 1)
+            raise BadPolicy(
+                f"{name}, which is set, is no variable of safedocker's"
+                + (f"; did you mean {near[0]}?" if near else "")
+                + " Nothing was removed",
+                "what it was to forbid is not known: set the right one, or unset it",
+            )
     for option in OPTIONS:
         word = environ.get(option.variable, "") if option.variable else ""
         if not word:

@@ -16,6 +16,10 @@ from safedocker.loss.facts import Bytes
 T = TypeVar("T")
 E = TypeVar("E", bound=enum.Enum)
 
+_MOST_BYTES = 1 << 63  # no file system holds as much
+_MOST = 1_000_000_000
+_LONGEST = datetime.timedelta(days=36_500)  # from now to it, and back, is a date
+
 _LENGTHS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -75,12 +79,17 @@ class Size(Type[Any]):
     def read(self, value: object) -> int:
         """The number of bytes."""
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
+            return self._within(value)
         told = value.strip().lower() if isinstance(value, str) else ""
         found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?)\s*([kmgt]?)(i?)b?", told)
         if found is None or (found[3] and not found[2]) or not told.isascii():
             raise ValueError(f"{value!r} is no size: 500MB, 10GB, 8GiB or bytes are")
-        return int(float(found[1]) * (_BINARY if found[3] else _UNITS)[found[2]])
+        return self._within(int(float(found[1]) * (_BINARY if found[3] else _UNITS)[found[2]]))
+
+    def _within(self, value: int) -> int:
+        if value >= _MOST_BYTES:
+            raise ValueError(f"it is no size: larger than {Bytes(_MOST_BYTES)}")
+        return value
 
     def show(self, value: int | None) -> str:
         """ "256 MB"."""
@@ -89,7 +98,8 @@ class Size(Type[Any]):
     @property
     def schema(self) -> dict[str, Any]:
         """A number or a text."""
-        return {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _SIZE}]}
+        number = {"type": "integer", "minimum": 0, "exclusiveMaximum": _MOST_BYTES}
+        return {"anyOf": [number, {"type": "string", "pattern": _SIZE}]}
 
 
 class Age(Type[Any]):
@@ -100,7 +110,10 @@ class Age(Type[Any]):
         found = re.fullmatch(r"(\d{1,6})([mhdw])", value) if isinstance(value, str) else None
         if found is None or not found[1].isascii():
             raise ValueError(f"{value!r} is no length of time: 90m, 12h, 30d and 8w are")
-        return datetime.timedelta(seconds=int(found[1]) * _LENGTHS[found[2]])
+        length = datetime.timedelta(seconds=int(found[1]) * _LENGTHS[found[2]])
+        if length > _LONGEST:
+            raise ValueError(f"{value!r} is longer than {_LONGEST.days}d")
+        return length
 
     def show(self, value: datetime.timedelta | None) -> str:
         """In the largest unit that fits."""
@@ -117,13 +130,13 @@ class Age(Type[Any]):
 
 
 class Count(Type[Any]):
-    """A whole number from 1."""
+    """A whole number from 1 to a thousand million."""
 
     def read(self, value: object) -> int:
         """The number."""
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST:
             return value
-        raise ValueError(f"{value!r} is no number from 1")
+        raise ValueError(f"it is no number from 1 to {_MOST}")
 
     def show(self, value: int | None) -> str:
         """The number."""
@@ -132,7 +145,7 @@ class Count(Type[Any]):
     @property
     def schema(self) -> dict[str, Any]:
         """A number."""
-        return {"type": "integer", "minimum": 1}
+        return {"type": "integer", "minimum": 1, "maximum": _MOST}
 
 
 class Switch(Type[bool]):

@@ -99,6 +99,8 @@ def test_the_policy_s_rule_counts_where_none_is_said(place, five):
 
 
 def test_nothing_is_deleted_during_a_freeze(place, five):
+    for far in ("999999w", "99999999m"):
+        assert place.call("freeze", "--for", far).returncode == 2
     assert place.call("freeze", "--for", "1h", "release").returncode == 0
     done = place.call("expire", "--keep-last", "1", "--yes")
     assert done.returncode == 77

@@ -7,6 +7,9 @@ import json
 import os
 import re
 import string
+import subprocess
+import sys
+import tempfile
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -448,6 +451,11 @@ def test_what_whoever_typed_sudo_keeps_holds_under_it_and_loosens_nothing(home):
         ("a = " + "[" * 5000 + "]" * 5000 + "\n", 1, "can't be read"),
         ("mode" + ".a" * 5000 + " = 1\n", 1, "no option 'mode.a"),
         ("ask_above = 1979-05-27\n", 1, "no size"),
+        ("ask_above = 0x" + "f" * 5000 + "\n", 1, "no size"),
+        ("ask_above = 1" + "0" * 400 + "\n", 1, "larger than"),
+        ("ask_above = '999999999999999T'\n", 1, "larger than"),
+        ("[expire]\nkeep_last = 0x" + "f" * 5000 + "\n", 2, "no number"),
+        ("[expire]\nolder_than = '999999w'\n", 2, "longer than"),
         ("ask_above = nan\n", 1, "no size"),
     ],
 )
@@ -482,6 +490,68 @@ def test_a_file_that_can_t_be_read_is_an_error(home):  # pragma: no cover - CI i
     (home.places.user / "policy.toml").chmod(0)
     with pytest.raises(BadPolicy, match="can't be read"):
         home.policy()
+
+
+def as_another(uid, program, *words, **environ):
+    """What a program prints as a user without an account, who is let in nowhere as root is."""
+    if os.geteuid() != 0:
+        pytest.skip("root alone becomes another")
+    # All is imported first: the interpreter may lie where root alone may go.
+    head = f"import pathlib, pwd, sys\n{_IMPORTS}\nos.setuid({uid})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", head + program, *words],
+        cwd="/",
+        env={"PYTHONPATH": os.pathsep.join(sys.path), **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+NOBODY, STRANGER = 65534, 3_999_999_999
+_IMPORTS = """
+import os
+from safedocker.edge import ledger, process
+from safedocker.errors import BadPolicy
+from safedocker.policy import load
+"""
+_READ = """
+print(process.has_policy())
+try: load.layers({}, load.Places(pathlib.Path(sys.argv[1]), pathlib.Path('/')))
+except BadPolicy as fault: print(fault.message); print(fault.hint)
+"""
+
+
+def test_a_folder_that_keeps_us_out_of_a_policy_is_named():
+    with tempfile.TemporaryDirectory() as folder:  # not below pytest's, which is closed itself
+        place = Path(folder, "safedocker")
+        place.mkdir()
+        told = as_another(NOBODY, _READ, str(place), XDG_CONFIG_HOME=folder, HOME="/nonexistent")
+        assert told == [
+            "True",
+            f"whether there is a {place}/policy.toml can't be known: {folder} is closed to you",
+            "what it may forbid is not known either: have the folder opened for you, or type the "
+            "command where you may look",
+        ]
+
+
+@pytest.mark.parametrize("home", [{}, {"HOME": ""}, {"HOME": "here"}], ids=str)
+def test_without_a_home_and_an_account_places_are_below_the_root(home):
+    folders = "process.config_folder(), process.state_folder(), process.account_config(os.getuid())"
+    told = as_another(STRANGER, f"print({folders}, '.')", **home)
+    assert told == ["/.config/safedocker /.local/state/safedocker  ."]
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("SAFEDOCKER_MOD", "SAFEDOCKER_MODE"), ("SAFEDOCKER_HINT", "SAFEDOCKER_HINTS")],
+)
+def test_a_mistyped_variable_is_an_error_that_names_the_nearest(home, name, near):
+    with pytest.raises(BadPolicy, match=rf"{name}, .* did you mean {near}\?"):
+        home.policy(**{name: "deny"})
+    home.policy(SAFEDOCKER_DEPTH="1", SAFEDOCKER="off", SAFEDOCKERS="x")
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda file: os.symlink("/dev/null", file)])
