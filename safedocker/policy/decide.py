@@ -13,7 +13,7 @@ from safedocker.command.parse import Command
 from safedocker.loss.facts import EngineIdentity, Holds
 from safedocker.loss.forms import Form, spares_volumes
 from safedocker.loss.plan import Kind, Loss, Plan
-from safedocker.policy.guarded import disposable, protected, protected_context
+from safedocker.policy import guarded
 from safedocker.policy.layers import Policy, Value
 from safedocker.policy.options import (
     ASK_ABOVE,
@@ -209,9 +209,10 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
         return _of_a_path(loss, policy, who, plan)
     ruling = policy.mode(loss.kind, plan.engine)
     stake, because = weigh(loss, policy.under(ASK_ABOVE, ruling))
-    if policy.frozen is not None and stake is not Stake.NOTHING:
-        return Verdict(loss, stake, Action.REFUSE, policy.frozen.told, Rule.FROZEN)
-    if told := protected(loss, stake, policy, plan.project, plan.engine):
+    kept, _ = weigh(loss, guarded.line(policy, ruling))
+    if policy.frozen is not None and kept is not Stake.NOTHING:
+        return Verdict(loss, kept, Action.REFUSE, policy.frozen.told, Rule.FROZEN)
+    if told := guarded.protected(loss, kept, policy, plan.project, plan.engine):
         return Verdict(loss, stake, Action.REFUSE, told, Rule.PROTECTED)
     named = ruling.named and loss.holds is not Holds.EMPTY and ruling.value is not Mode.ALLOW
     if named and stake in {Stake.NOTHING, Stake.WEIGHTY}:
@@ -220,11 +221,11 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     if rule is Rule.NOT_PROTECTABLE and not protectable(loss):
         because += ", and no backup can hold it"
     weighs = stake not in {Stake.NOTHING, Stake.DEFINITION}
-    free = disposable(loss, policy, ruling)
+    free = guarded.disposable(loss, policy, ruling)
     challenged = weighs and policy.challenge(plan.engine)
-    guarded = bool(challenged and challenged.value is Challenge.ENGINE and challenged.bound)
-    guarded = guarded or bool(weighs and loss.anothers and policy[OTHERS] is not Others.ALLOW)
-    if action is not Action.PASS and free and not guarded:
+    held = bool(challenged and challenged.value is Challenge.ENGINE and challenged.bound)
+    held = held or bool(weighs and loss.anothers and policy[OTHERS] is not Others.ALLOW)
+    if (action is not Action.PASS or rule is Rule.MODE_ALLOW) and free and not held:
         action, rule, because = Action.PASS, Rule.DISPOSABLE, free
     elif rule is Rule.MODE_ALLOW and stake is not Stake.NOTHING:
         because = told
@@ -342,7 +343,7 @@ def _of_a_gap(
         gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, "what the policy guards by name may go"))
     if not spares and (policy[PROTECTED_VOLUMES] or policy[PROTECTED_PROJECTS]):
         gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, "what the policy protects may be among it"))
-    if not spares and (told := protected_context(policy, engine)):
+    if not spares and (told := guarded.protected_context(policy, engine)):
         gaps.append(Gap(Action.REFUSE, Rule.PROTECTED, told))
     if policy.challenge(engine).value is Challenge.ENGINE and not who.can_be_asked and not spares:
         gaps.append(Gap(Action.REFUSE, Rule.TYPE_THE_ENGINE, ""))

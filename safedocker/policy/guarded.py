@@ -3,10 +3,13 @@ What is done about the rest is decide.py's. Pure."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from safedocker.loss.facts import COMPOSE_PROJECT, EngineIdentity
 from safedocker.loss.plan import Kind, Loss
 from safedocker.policy.layers import Policy, Value, matches
 from safedocker.policy.options import (
+    ASK_ABOVE,
     DISPOSABLE_LABELS,
     DISPOSABLE_PROJECTS,
     DISPOSABLE_VOLUMES,
@@ -27,6 +30,16 @@ _OF_A_PROJECT = {
     Kind.SECRET,
     Kind.CONFIG,
 }
+
+
+def line(policy: Policy, ruling: Value[Mode]) -> int:
+    """The bytes above which a container's own files weigh where it is protected, or all is frozen:
+    what binds that, or a freeze, is not got round by a higher line of a nearer file."""
+    held: list[Value[Any]] = [ruling, policy.of(PROTECTED_PROJECTS), policy.of(PROTECTED_CONTEXTS)]
+    if policy.frozen is not None:
+        held.append(Value(policy.frozen, bound=True))
+    lines: list[int] = [policy.under(ASK_ABOVE, one) for one in held]
+    return min(lines)
 
 
 def kept(loss: Loss, policy: Policy, engine: EngineIdentity) -> str:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, Generic, TypeVar, assert_never
 
 from safedocker.loss.facts import EngineIdentity
@@ -68,6 +69,7 @@ DEFAULT = Origin("default")
 _SOUGHT = 400  # lines of a file in which one is found by parsing
 
 
+@lru_cache(maxsize=256)
 def line_of(text: str, key: Key) -> int:
     """The line on which a key of a text that parses is set: it comes after the longest beginning
     that parses without it."""
@@ -174,9 +176,10 @@ class Policy:
                 at = Value(at.value, at.origin, at.bound or said.binding, at.depth)
         return at
 
-    def under(self, option: Option[T], ruling: Value[Mode]) -> T:
-        """An option's value where a mode is asked for that may be binding: then a file nearer than
-        the one that binds it can't get round it by an option that it does not bind."""
+    def under(self, option: Option[T], ruling: Value[Any]) -> T:
+        """An option's value where another's is asked for that may be binding, a mode's mostly: then
+        a file nearer than the one that binds it can't get round it by an option that it does not
+        bind."""
         near = self[option]
         if not ruling.bound:
             return near
@@ -282,7 +285,10 @@ class Policy:
                 if firm:
                     continue
                 bound = at.bound or said.binding
-                if option.stricter(said.value, at.value):
+                strict = option.stricter(said.value, at.value)
+                # What binds holds against a nearer word that is not the stricter one of the two.
+                firmer = said.binding and depth < at.depth and said.value != at.value
+                if strict or (firmer and not option.stricter(at.value, said.value)):
                     at = Value(said.value, said.origin, bound, depth, at.named)
                 at = replace(at, bound=bound)
         return at

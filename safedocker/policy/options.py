@@ -347,7 +347,8 @@ PROTECTED_VOLUMES = Option(
     PATTERNS,
     (),
     is_superset,
-    "volumes that no command may take, whoever calls, until they are off this list",
+    "volumes that no command may take, whoever calls, until they are off this list; but for an "
+    "empty one of a container started with --rm",
     joined=True,
 )
 PROTECTED_PROJECTS = Option(
@@ -355,7 +356,8 @@ PROTECTED_PROJECTS = Option(
     PATTERNS,
     (),
     is_superset,
-    "Compose projects whose volumes no command may take, nor containers that hold data of weight",
+    "Compose projects of which no command may take volumes, secrets and configs, nor containers "
+    "with a database or more than `ask_above` of their own; `compose up` makes the others anew",
     joined=True,
 )
 PROTECTED_CONTEXTS = Option(
@@ -363,7 +365,7 @@ PROTECTED_CONTEXTS = Option(
     PATTERNS,
     (),
     is_superset,
-    "docker contexts by whose names nothing that holds data may go",
+    "docker contexts from whose engines nothing may go that a protected project would keep",
     joined=True,
 )
 DISPOSABLE_VOLUMES = Option(

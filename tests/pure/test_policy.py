@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from safedocker.command.parse import parse
 from safedocker.errors import BadPolicy
 from safedocker.loss import forms
 from safedocker.loss.facts import EngineIdentity, Holds
-from safedocker.loss.plan import Kind, Protect
+from safedocker.loss.plan import Kind, Ownership, Protect, Sign
 from safedocker.policy import decide, load, trial
 from safedocker.policy.decide import Action
 from safedocker.policy.layers import Layer, Policy, Stratum, line_of
@@ -41,13 +41,18 @@ from safedocker.policy.options import (
     KINDS,
     MODE,
     OPTIONS,
+    OTHERS,
     PROTECT,
+    PROTECTED_CONTEXTS,
+    PROTECTED_PROJECTS,
     PROTECTED_VOLUMES,
     STRICTER_MODES,
     Caller,
     CallerKind,
+    Challenge,
     Format,
     Mode,
+    Others,
 )
 from safedocker.policy.paths import BindMissing
 from tests.pure.test_decide import PERSON, SCRIPT, a_loss, a_plan
@@ -625,6 +630,20 @@ def test_what_is_protected_is_refused_whoever_calls(home):
     assert decided(policy, light, project="shop").action is Action.PASS, "as compose up makes anew"
 
 
+def test_what_is_protected_and_binding_or_frozen_is_not_made_light_by_a_nearer_line(home):
+    big = a_loss("shop-web", kind=Kind.LAYER, size=10**8, project="shop")
+    home.system('binding = ["protected"]\n[protected]\nprojects = ["shop"]\n')
+    policy = home.policy(SAFEDOCKER_ASK_ABOVE="1TB")
+    assert decided(policy, big).rule == "protected"
+    assert decided(policy, replace(big, project="x")).action is Action.PASS
+    home.system("").user('[protected]\nprojects = ["shop"]\n')
+    assert decided(home.policy(SAFEDOCKER_ASK_ABOVE="1TB"), big).action is Action.PASS
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)
+    told = json.dumps({"until": until.isoformat(), "why": "", "by": "anna"})
+    (home.places.user / "freeze.json").write_text(told)
+    assert decided(home.policy(SAFEDOCKER_ASK_ABOVE="1TB"), big).rule == "frozen"
+
+
 def test_a_protected_context_lets_nothing_go(home):
     home.user('[protected]\ncontexts = ["prod"]\n')
     policy = home.policy(SAFEDOCKER_MODE="allow")
@@ -727,38 +746,50 @@ def test_a_policy_is_tried_out_on_what_was_recorded_on_real_engines():
 
 _NAMES = st.sampled_from(["db", "tmp-1", "*", "d*"])
 _MODES = st.sampled_from([one.value for one in Mode])
+_MARKS = st.lists(st.sampled_from(["CLAUDECODE", "ROBOT", "CI"]), unique=True)
+# Tables of engines, by patterns of PROD's names and of its other ones.
+_ENGINES = ['context."pro*"', "context.copy", 'host."tcp://10.0.0.5:2376"', 'host."TCP://10.*/"']
 
 
 @st.composite
 def files(draw, *, binding=False):
     """The text of a file that checks."""
     lines = [f'mode = "{draw(_MODES)}"'] if draw(st.booleans()) else []
-    if draw(st.booleans()):
-        lines.append(f'bind_missing = "{draw(st.sampled_from([b.value for b in BindMissing]))}"')
+    for key, words in (("bind_missing", BindMissing), ("others", Others)):
+        if draw(st.booleans()):
+            lines.append(f'{key} = "{draw(st.sampled_from([one.value for one in words]))}"')
     if draw(st.booleans()):
         lines.append(f"ask_above = {draw(st.sampled_from([0, 10**6, 10**12]))}")
-    if binding:
-        rest = ["ask_above", "bind_missing", "protected"]
-        modes = [[], ["mode", "caller", "loss"], ["mode", "caller", "loss", "context"]]
-        bound = draw(st.one_of(st.just(True), st.sampled_from(modes).map(lambda keys: keys + rest)))
-        lines.insert(0, "")
+    marks = st.sampled_from([AGENTS, CI])
+    for option in draw(st.lists(marks, unique=True)) if draw(st.booleans()) else ():
+        lines += [f"{option.key} = {json.dumps(draw(_MARKS))}"]
     tables = ["[protected]", "[disposable]"]
     for table in draw(st.lists(st.sampled_from(tables), unique=True)):
         lines += [table, f"volumes = {json.dumps(draw(st.lists(_NAMES)))}"]
         if draw(st.booleans()):
             lines.append(f"projects = {json.dumps(draw(st.lists(_NAMES)))}")
+        if table == "[protected]" and draw(st.booleans()):
+            lines.append(f"contexts = {json.dumps(draw(st.sampled_from([[], ['copy'], ['p*']])))}")
     if draw(st.booleans()):
         lines.append("[loss]")
         for name in draw(st.lists(st.sampled_from(sorted(KINDS.values())), unique=True)):
             lines.append(f'{name} = "{draw(_MODES)}"')
     for kind in draw(st.lists(st.sampled_from([k.value for k in CallerKind]), unique=True)):
         lines += [f"[caller.{kind}]", f'mode = "{draw(_MODES)}"']
-    if draw(st.booleans()):
-        lines += ['[context."pro*"]', f'mode = "{draw(_MODES)}"']
+    for table in draw(st.lists(st.sampled_from(_ENGINES), unique=True)):
+        said = draw(st.integers(1, 3))
+        lines += [f"[{table}]"]
+        lines += [f'mode = "{draw(_MODES)}"'] if said & 1 else []
+        lines += [f'challenge = "{draw(st.sampled_from(["engine", "none"]))}"'] if said & 2 else []
     if binding:
         said = tomllib.loads("\n".join(lines))
-        keys = bound if bound is True else [key for key in bound if said.get(key)]
-        lines[0] = f"binding = {json.dumps(keys)}"
+        each = [key for key in said if said[key] != {}]
+        for table in ("context", "host"):  # single ones too, and single values of theirs
+            for name, values in said.get(table, {}).items():
+                each.append(f"{table}.{name}")
+                each += [f"{table}.{name}.{value}" for value in values]
+        some = st.lists(st.sampled_from(each), unique=True) if each else st.just([])
+        lines.insert(0, f"binding = {json.dumps(draw(st.one_of(st.just(True), some)))}")
     return "\n".join(lines) + "\n"
 
 
@@ -769,6 +800,7 @@ ENVIRONS = st.fixed_dictionaries(
         "SAFEDOCKER_ASK_ABOVE": st.sampled_from(["0", "1TB"]),
         "SAFEDOCKER_BIND_MISSING": st.sampled_from(["allow", "refuse", "create", "ask"]),
         "SAFEDOCKER_PROTECT": st.sampled_from(["move", "archive"]),
+        "SAFEDOCKER_OTHERS": st.sampled_from([one.value for one in Others]),
     },
 )
 LOSSES = [
@@ -781,7 +813,16 @@ LOSSES = [
     a_loss("/x", kind=Kind.BIND_SOURCE),
     a_loss("rm", disposable=True, size=10**8),
     a_loss("void", Holds.EMPTY, size=0),
+    a_loss("theirs", owner=Ownership(1001, "anna", Sign.LABEL, "", None, False)),
 ]
+# The same engine: by its own name, by another context and spelling, as a variable names it.
+OTHERWISE = replace(
+    PROD,
+    host="tcp://10.0.0.5:2376/",
+    context="copy",
+    also=(("host", PROD.host), ("context", "prod")),
+)
+PLACES = [None, PROD, OTHERWISE, replace(OTHERWISE, doubted=True)]
 # Asked a person may let go; a backup that nobody asked for is no question. Neither is the looser.
 LOOSER = {
     Action.PASS: set(),
@@ -792,38 +833,86 @@ LOOSER = {
 }
 
 
-@given(
-    files(binding=True),
-    files(),
-    files(),
-    st.booleans(),
-    ENVIRONS,
-    st.sampled_from(list(CALLERS.values())),
-    st.sampled_from([None, PROD]),
-)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=120)
-def test_no_nearer_layer_loosens_what_is_binding(
-    system, user, project, trusted, environ, who, engine
-):
-    machine = load.read(system, "/etc/safedocker/policy.toml", Stratum.SYSTEM)
-    nearer = [
-        load.read(user, "user", Stratum.USER),
-        load.read(project, "project", Stratum.PROJECT, loosens=trusted),
-    ]
-    variables = tuple(load._environment(environ))
-    nearer.append(Layer(Stratum.ENVIRONMENT, "environment", variables))
+@st.composite
+def stacks(draw):
+    """The machine's file, and the nearer layers as load.layers puts them: of the account, of what
+    HOME names, of whoever typed sudo, of a project, of variables."""
+    machine = load.read(draw(files(binding=True)), "/etc/safedocker/policy.toml", Stratum.SYSTEM)
+    nearer = []
+    typed = draw(st.booleans())
+    if typed and draw(st.booleans()):
+        nearer.append(load.read(draw(files()), "account", Stratum.USER, agents_only=True))
+    firm = False if typed else None
+    nearer.append(load.read(draw(files()), "user", Stratum.USER, loosens_for_agents=firm))
+    if draw(st.booleans()):
+        nearer.append(load.read(draw(files()), "behind", Stratum.USER, loosens=False))
+    trusted, firmly = draw(st.booleans()), draw(st.booleans())
+    project = load.read(
+        draw(files()), "project", Stratum.PROJECT, loosens=trusted, loosens_for_agents=firmly
+    )
+    variables = Layer(Stratum.ENVIRONMENT, "environment", tuple(load._environment(draw(ENVIRONS))))
+    return machine, (*nearer, project, variables)
+
+
+@given(stacks(), st.sampled_from(list(CALLERS.values())), st.sampled_from(PLACES))
+@settings(max_examples=120)
+def test_no_nearer_layer_loosens_what_is_binding(stack, who, engine):
+    machine, nearer = stack
     alone = Policy((machine,), who.kind)
     all_of_them = Policy((machine, *nearer), who.kind)
+    protects = [PROTECTED_VOLUMES, PROTECTED_PROJECTS, PROTECTED_CONTEXTS]
+    keeps = all(alone.of(one).bound for one in protects if alone[one])
     for loss in LOSSES:
         plan = replace(a_plan(loss, project="d"), engine=engine)
-        if alone.mode(loss.kind, engine).bound:
-            before = decide.decide(plan, alone, who).action
-            after = decide.decide(plan, all_of_them, who).action
-            assert after not in LOOSER[before], (loss.name, before, after)
+        before, after = decide.decide(plan, alone, who), decide.decide(plan, all_of_them, who)
+        told = (loss.name, before, after)
+        challenged = alone.challenge(engine)
+        # What it says besides of protected names, other people's data and the engine's name may
+        # bind or not by itself.
+        besides = before.rule == "protected" or (loss.anothers and not alone.of(OTHERS).bound)
+        besides = besides or (challenged.value is Challenge.ENGINE and not challenged.bound)
+        if alone.mode(loss.kind, engine).bound and not besides:
+            assert after.action not in LOOSER[before.action], told
+        if before.rule == "protected" and keeps:
+            assert after.action is Action.REFUSE, told
+        if before.rule == "not-yours" and alone.of(OTHERS).bound:
+            assert after.action is Action.REFUSE, told
+        if loss.kind is Kind.BIND_SOURCE or not challenged.bound:
+            continue
+        if before.rule == "type-the-engine":
+            assert after.action is Action.REFUSE, told
+        if before.confirm:
+            assert after.confirm or after.action is Action.REFUSE, told
     for option in OPTIONS:
         old, new = alone.of(option), all_of_them.of(option)
         if old.bound:
             assert new.value == old.value or option.stricter(new.value, old.value), option.key
+    for kind in (CallerKind.AGENT, CallerKind.CI):
+        if alone.marks(kind).bound:
+            assert set(all_of_them.marks(kind).value) >= set(alone.marks(kind).value)
+
+
+@given(files(), files(), ENVIRONS, st.booleans())
+@settings(max_examples=100)
+def test_what_an_agent_types_loosens_nothing(account, named, environ, has_account):
+    """HOME and the variables: whoever it is without them, nothing is looser with them."""
+    own = [load.read(account, "account", Stratum.USER, agents_only=True)] if has_account else []
+    typed = (
+        load.read(named, "named", Stratum.USER, loosens_for_agents=False),
+        Layer(Stratum.ENVIRONMENT, "environment", tuple(load._environment(environ))),
+    )
+    without = Policy(tuple(own), CallerKind.AGENT)
+    with_them = Policy((*own, *typed), CallerKind.AGENT)
+    for mark in ("CLAUDECODE", "ROBOT"):
+        if load.caller({mark: "1"}, without, terminal=True).kind is CallerKind.AGENT:
+            told = load.caller({mark: "1"}, with_them, terminal=True)
+            assert told.kind is CallerKind.AGENT
+    for engine in PLACES:
+        for loss in LOSSES:
+            plan = replace(a_plan(loss, project="d"), engine=engine)
+            before = decide.decide(plan, without, AGENT).action
+            after = decide.decide(plan, with_them, AGENT).action
+            assert after not in LOOSER[before], (loss.name, before, after)
 
 
 @given(files(), files(), ENVIRONS, st.sampled_from(list(CALLERS.values())))
