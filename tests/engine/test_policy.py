@@ -376,6 +376,12 @@ def test_s25_a_broken_file_stops_what_is_dangerous_and_nothing_else(shell):
     assert "policy.toml:2: 'sometimes' is no mode" in done.stderr
     assert shell.run("docker volume ls -q", check=True).stdout == "data\n"
     assert shell.run("docker run --rm busybox true").returncode == 0
+    policy(shell, "")
+    done = shell.run("docker volume rm data", SAFEDOCKER_MOD="deny")
+    assert done.returncode == 78
+    assert "did you mean SAFEDOCKER_MODE?" in done.stderr
+    done = shell.run("docker volume ls -q && docker run --rm busybox true", SAFEDOCKER_MOD="deny")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "data\n", "")
     assert shell.volumes() == {"data"}
 
 
