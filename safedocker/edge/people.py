@@ -18,6 +18,7 @@ _SECONDS = 1.0  # that the owners of folders are waited for
 _READ = 4 << 20  # bytes of each user's lines that are read, the last ones
 _MAKES = frozenset({"compose-up", "compose-create", "compose-run"})
 _FAR = 1e11  # seconds: what is past it is no date
+_DIGITS = 10  # of the largest uid; Python itself reads no number of thousands of them
 
 
 def signs(facts: Facts, folders: Iterable[str]) -> Signs:
@@ -31,7 +32,8 @@ def signs(facts: Facts, folders: Iterable[str]) -> Signs:
     labels = [one.labels for one in facts.volumes.values()]
     labels += [one.labels for one in facts.containers]
     for told in {each[OWNER] for each in labels if OWNER in each}:
-        uid = int(told) if told.isascii() and told.isdecimal() else _uid(told)
+        number = told.isascii() and told.isdecimal() and len(told) <= _DIGITS
+        uid = int(told) if number else _uid(told)
         if uid is not None:
             names[uid] = name(uid)
     return Signs(me, names, owners, marks)
