@@ -12,10 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from safedocker.edge import aliases
+from safedocker.edge import aliases, answers
 from safedocker.errors import NoAddress, NoContext, NoEngine
+from safedocker.loss.facts import EngineIdentity
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_PIPE = "npipe:////./pipe/docker_engine"
@@ -87,6 +89,24 @@ def _told(host: str, source: str, context: str, tls: Tls | None, config: _Config
     also = aliases.known(host, aliases.folders(config.folder))
     doubted = aliases.is_doubted(context, host)
     return Address(host, source, context, tls, _is_remote(host), config.headers, also, doubted)
+
+
+def identify(
+    address: Address, info: Mapping[str, Any], version: str, api: tuple[int, int]
+) -> EngineIdentity:
+    """The engine at an address, by what GET /info tells of it."""
+    return EngineIdentity(
+        host=address.host,
+        source=address.source,
+        name=answers.text(info, "Name"),
+        id=answers.text(info, "ID"),
+        version=version,
+        api=api,
+        remote=address.remote,
+        context=address.context,
+        also=address.also,
+        doubted=address.doubted,
+    )
 
 
 def context_in_force(

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from safedocker.edge import answers, heirs, swarm, weights
 from safedocker.edge import look as inside
-from safedocker.edge.address import Address
+from safedocker.edge.address import Address, identify
 from safedocker.edge.container import (
     ImageLabels,
     Maker,
@@ -41,7 +41,6 @@ from safedocker.errors import NoEngine, SafedockerError
 from safedocker.loss.facts import (
     ANONYMOUS,
     Container,
-    EngineIdentity,
     Holds,
     Image,
     Look,
@@ -89,18 +88,7 @@ class Engine:
         self._remap = find_remap(self.data_directory, security)
         self._clock, self.zone = answers.clock(answers.text(answers.mapping(info), "SystemTime"))
         self._asked = time.monotonic()
-        self.identity = EngineIdentity(
-            host=address.host,
-            source=address.source,
-            name=answers.text(answers.mapping(info), "Name"),
-            id=answers.text(answers.mapping(info), "ID"),
-            version=version,
-            api=self._wire.api,
-            remote=address.remote,
-            context=address.context,
-            also=address.also,
-            doubted=address.doubted,
-        )
+        self.identity = identify(address, answers.mapping(info), version, self._wire.api)
 
     def __enter__(self) -> Engine:
         return self

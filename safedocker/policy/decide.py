@@ -208,7 +208,12 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     if loss.kind is Kind.BIND_SOURCE:
         return _of_a_path(loss, policy, who, plan)
     ruling = policy.mode(loss.kind, plan.engine)
-    stake, because = weigh(loss, policy.under(ASK_ABOVE, ruling))
+    typed = policy.challenge(plan.engine)
+    to_type = typed.value is Challenge.ENGINE
+    above = policy.under(ASK_ABOVE, ruling)
+    if to_type:
+        above = min(above, policy.under(ASK_ABOVE, typed))
+    stake, because = weigh(loss, above)
     kept, _ = weigh(loss, guarded.line(policy, ruling))
     if policy.frozen is not None and kept is not Stake.NOTHING:
         return Verdict(loss, kept, Action.REFUSE, policy.frozen.told, Rule.FROZEN)
@@ -222,18 +227,17 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
         because += ", and no backup can hold it"
     weighs = stake not in {Stake.NOTHING, Stake.DEFINITION}
     free = guarded.disposable(loss, policy, ruling)
-    challenged = weighs and policy.challenge(plan.engine)
-    held = bool(challenged and challenged.value is Challenge.ENGINE and challenged.bound)
-    held = held or bool(weighs and loss.anothers and policy[OTHERS] is not Others.ALLOW)
+    theirs = loss.anothers and policy[OTHERS] is not Others.ALLOW
+    held = weighs and ((to_type and typed.bound) or theirs)
     if (action is not Action.PASS or rule is Rule.MODE_ALLOW) and free and not held:
         action, rule, because = Action.PASS, Rule.DISPOSABLE, free
     elif rule is Rule.MODE_ALLOW and stake is not Stake.NOTHING:
         because = told
     weighs = weighs and rule is not Rule.DISPOSABLE
-    if weighs and policy.challenge(plan.engine).value is Challenge.ENGINE:
-        asked = Action.ASK if who.can_be_asked else Action.REFUSE
-        action = max(action, asked, key=_STRICTNESS.index)
-        rule = rule if asked is Action.ASK and action is Action.REFUSE else Rule.TYPE_THE_ENGINE
+    if weighs and to_type:
+        least = Action.ASK if who.can_be_asked else Action.REFUSE
+        action = max(action, least, key=_STRICTNESS.index)
+        rule = rule if least is Action.ASK and action is Action.REFUSE else Rule.TYPE_THE_ENGINE
     if weighs and loss.anothers and action is not Action.REFUSE:
         least = _of_another(policy, who)
         rule = Rule.NOT_YOURS if least is Action.REFUSE else rule

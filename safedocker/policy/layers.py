@@ -282,13 +282,14 @@ class Policy:
         """The value with what is said of the engine's other names, as far as that is stricter."""
         for depth, layer in enumerate(self.heard, 1):
             for said, firm in self._of_engine(layer, engine, what):
-                if firm:
+                looser = option.stricter(at.value, said.value)
+                if firm or (looser and at.depth <= depth):
                     continue
                 bound = at.bound or said.binding
                 strict = option.stricter(said.value, at.value)
                 # What binds holds against a nearer word that is not the stricter one of the two.
                 firmer = said.binding and depth < at.depth and said.value != at.value
-                if strict or (firmer and not option.stricter(at.value, said.value)):
+                if strict or (firmer and not looser):
                     at = Value(said.value, said.origin, bound, depth, at.named)
                 at = replace(at, bound=bound)
         return at
