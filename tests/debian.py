@@ -74,6 +74,9 @@ SHELLS = Release(
     "shells",
 )
 
+# What an engine runs with that is not root's.
+ROOTLESS = Release("bookworm", ("rootlesskit", "slirp4netns", "libslirp0", "uidmap"), "rootless")
+
 
 class Unavailable(Exception):  # noqa: N818 - named for what is missing
     """An engine, a suite or an image that this machine cannot have, with the reason."""

@@ -31,6 +31,7 @@ if not __package__:  # run as a file: the siblings are found from the root of th
 
 from tests.debian import (
     RELEASES,
+    ROOTLESS,
     SHELLS,
     Unavailable,
     install_machine_packages,
@@ -41,6 +42,8 @@ from tests.debian import (
 from tests.images import IMAGES, build_image, image_path
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+SUBORDINATE = ("/etc/subuid", "/etc/subgid")  # which ids of the host's an account may give away
 
 OWN_NETWORKS = {"bridge", "host", "none"}  # the engine's own, made anew with every start
 
@@ -55,7 +58,8 @@ def install(versions: Sequence[str] = tuple(RELEASES)) -> dict[str, str]:
             install_machine_packages()
         except Unavailable as reason:
             return dict.fromkeys(versions, str(reason))
-        for version, release in {**{v: RELEASES[v] for v in versions}, "shells": SHELLS}.items():
+        wanted = {v: RELEASES[v] for v in versions} | {r.label: r for r in (SHELLS, ROOTLESS)}
+        for version, release in wanted.items():
             try:
                 install_suite(release)
             except Unavailable as reason:
@@ -148,30 +152,24 @@ class PrivateEngine:
             self._claim_folder()
         self.socket.unlink(missing_ok=True)
         # setpriv's signal comes when the starting thread ends: start from the main one.
-        path = [
-            suite_tree(v) / f"usr/{part}" for v in (self.version, "20") for part in ("sbin", "bin")
-        ]
-        environ = {"PATH": ":".join([*map(str, path), SYSTEM_PATH]), "HOME": str(self.folder)}
-        inside = (
-            "busybox mount -t tmpfs tmpfs /run && busybox ip link set lo up"
-            f'{self._remap()} && exec docker-init -- "$@"'
+        inside = " && ".join(
+            [
+                "busybox mount -t tmpfs -o mode=755 tmpfs /run",
+                "busybox ip link set lo up",
+                *self._mounts(),
+                'exec docker-init -- "$@"',
+            ]
         )
         command = [
             *("setpriv", "--pdeathsig", "KILL"),
             *("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
             *("busybox", "sh", "-c", inside, "sh"),
-            *("dockerd", "--config-file", str(self.folder / "daemon.json")),
-            *("--data-root", str(self.data_root), "--exec-root", "/run/docker"),
-            *("-p", "/run/docker.pid"),
-            *("--exec-opt", "native.cgroupdriver=cgroupfs"),  # systemd would not know our processes
-            *("--cgroup-parent", f"/{self.folder.name}"),
-            *("-H", f"unix://{self.socket}"),
-            *(("--userns-remap", "daemon") if self.remapped else ()),
+            *self._dockerd(),
         ]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                env=environ,
+                env={"PATH": self.path, "HOME": str(self.folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -185,15 +183,35 @@ class PrivateEngine:
                 raise Unavailable(f"engine {self.version} did not start: {said}")
             time.sleep(0.05)
 
-    def _remap(self) -> str:
-        """Say, in its own mount namespace alone, which ids its containers have."""
+    @property
+    def path(self) -> str:
+        """Where the engine finds its programs."""
+        parts = [
+            suite_tree(v) / f"usr/{part}" for v in (self.version, "20") for part in ("sbin", "bin")
+        ]
+        return ":".join([*map(str, parts), SYSTEM_PATH])
+
+    def _dockerd(self) -> list[str]:
+        """What runs in the engine's namespaces."""
+        return [
+            *("dockerd", "--config-file", str(self.folder / "daemon.json")),
+            *("--data-root", str(self.data_root), "--exec-root", "/run/docker"),
+            *("-p", "/run/docker.pid"),
+            *("--exec-opt", "native.cgroupdriver=cgroupfs"),  # systemd would not know our processes
+            *("--cgroup-parent", f"/{self.folder.name}"),
+            *("-H", f"unix://{self.socket}"),
+            *(("--userns-remap", "daemon") if self.remapped else ()),
+        ]
+
+    def _mounts(self) -> list[str]:
+        """What is mounted before, in its own mount namespace alone: which ids its containers
+        have."""
         if not self.remapped:
-            return ""
+            return []
         self.folder.chmod(0o711)  # that root has to reach its own folder
         ids = self.folder / "subordinate"
         ids.write_text("daemon:200000:65536\n", encoding="ascii")
-        places = ("/etc/subuid", "/etc/subgid")
-        return "".join(f" && busybox mount --bind {ids} {place}" for place in places)
+        return [f"busybox mount --bind {ids} {place}" for place in SUBORDINATE]
 
     def stop(self, *, gently: bool = False) -> None:
         """End engine and containers, at once or as a shutdown does; the data stay for `start`."""

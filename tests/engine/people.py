@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from safedocker import install
-from tests.debian import cache
 from tests.engine.conftest import Screen
 from tests.engines import PrivateEngine
+from tests.rootless import opened
 
 ROOT = Path(__file__).resolve().parents[2]
 PEOPLE = {"anna": 5001, "bob": 5002}
@@ -75,21 +75,7 @@ class Machine:
 
     def _mounts(self) -> str:
         """What the people see of the machine: the programs too that lie where root alone may go."""
-        lines: list[str] = []
-        needed = [Path(sys.base_prefix), Path(sys.prefix), ROOT, cache()]
-        closed = {
-            above for path in needed for above in path.parents if not above.stat().st_mode & 0o001
-        }
-        for above in sorted(closed):
-            if any(other in above.parents for other in closed):
-                continue
-            there = self.folder / f"open{len(lines)}"
-            lines += [f"mkdir {there}", f"mount -t tmpfs -o mode=755 none {there}"]
-            for path in needed:
-                if above in path.parents:
-                    place = there / path.relative_to(above)
-                    lines += [f"mkdir -p {place}", f"mount --bind {path} {place}"]
-            lines.append(f"mount --rbind {there} {above}")
+        lines = opened(self.folder)
         lines += [
             "mount -t tmpfs none /run",
             f"touch {SOCKET}",
