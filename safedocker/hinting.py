@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from safedocker.edge import lines, probe, process
 from safedocker.errors import SafedockerError
 from safedocker.loss import databases, hints
-from safedocker.loss.hints import Hint, Image, Mounted, Source, Start
+from safedocker.loss.hints import OWNER, Hint, Image, Mounted, Source, Start
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,12 +45,16 @@ def tell(command: Command, room: Room | None = None) -> None:
     mounted = hints.mounted(command, here)
     image = command.operands[0] if command.operands else ""
     if image and socket and (mounted or databases.of_image(image)):
-        _say(hints.hints(_start(command, mounted, socket)), here)
+        _say(hints.hints(_start(command, mounted, socket)), here, socket)
 
 
-def _say(found: Iterable[Hint], where: str) -> None:
+def _say(found: Iterable[Hint], where: str, socket: str) -> None:
     """Tell what has not been told before; `where` is the folder, or the project."""
     new = [hint for hint in found if not _was_told(hint, where)]
+    if any(hint.name == OWNER for hint in new) and not hints.shares_ids(
+        probe.ask(socket, "/info")[1]
+    ):
+        new = [hint for hint in new if hint.name != OWNER]
     silent = _silenced() if new else None
     for hint in new if silent is not None else ():
         if hint.name not in (silent or ()) and not _was_told(hint, where):
@@ -104,7 +108,7 @@ def _tell_of_project(room: Room) -> None:
         mounted = hints.mounted_by(service, names)
         if mounted or databases.of_image(service.image):
             found += hints.hints(_start_of(service, mounted, socket))
-    _say(found, f"project {model.project}")
+    _say(found, f"project {model.project}", socket)
 
 
 def _meant(settled: Settled, model: Model) -> list[ModelService]:

@@ -2,6 +2,7 @@
 `dockerd-rootless-setuptool.sh install` sets it up."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ STARTER = "usr/share/docker.io/contrib/dockerd-rootless.sh"
 
 
 class RootlessEngine(PrivateEngine):
-    """`with RootlessEngine() as engine:`, an engine of ACCOUNT's, where such a one lies by itself."""
+    """`with RootlessEngine() as engine:`, an engine of ACCOUNT's, where such a one lies."""
 
     def __init__(self, version: str = "26") -> None:
         super().__init__(version)
@@ -38,9 +39,6 @@ class RootlessEngine(PrivateEngine):
         return f"{tree_of(ROOTLESS)}/usr/bin:{super().path}"
 
     def start(self) -> None:
-        for needed in ("/dev/net/tun", "/proc/self/ns/user"):
-            if not os.path.exists(needed):
-                raise Unavailable(f"no rootless engine here: there is no {needed}")
         if not tree_of(ROOTLESS).is_dir():
             raise Unavailable("rootlesskit is not unpacked: python3 tests/engines.py install")
         super().start()
@@ -78,6 +76,18 @@ class RootlessEngine(PrivateEngine):
             *("sh", str(suite_tree(self.version) / STARTER)),
             *("--exec-opt", "native.cgroupdriver=cgroupfs"),
         ]
+
+
+def hindrance() -> str:
+    """Why this machine can have no rootless engine, whatever is installed; "" where it can."""
+    if not os.path.exists("/dev/net/tun"):
+        return "no rootless engine here: there is no /dev/net/tun"
+    as_account = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups")
+    argv = (*as_account, "unshare", "--user", "--map-root-user", "true")
+    done = subprocess.run(argv, cwd="/", capture_output=True, text=True, check=False)
+    if done.returncode and os.geteuid() == 0:
+        return f"no rootless engine here: no user namespaces: {done.stderr.strip()}"
+    return ""
 
 
 def opened(folder: Path) -> list[str]:

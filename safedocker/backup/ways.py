@@ -23,7 +23,7 @@ from safedocker.backup.contents import (
     read_by,
     write,
 )
-from safedocker.backup.inventory import Inventory, TreeReader
+from safedocker.backup.inventory import BadArchive, Inventory, TreeReader
 from safedocker.backup.manifest import CrossCheck, Part, Stored
 from safedocker.backup.store import Draft
 from safedocker.backup.zst import ahead, pack, unpack
@@ -32,6 +32,10 @@ from safedocker.loss.facts import HELPER, Bytes, Container, EngineIdentity, Hold
 from safedocker.loss.plan import Kind, Loss, Protect
 
 COUNT_SECONDS = 20.0  # how long the engine may count what the volumes hold
+_UNREAD = (
+    "the engine's log may name files that it can't read; to have all moved aside instead: "
+    "SAFEDOCKER_PROTECT=move"
+)
 _COPIED_A_SECOND = 200_000_000  # bytes, packed and read back; `make bench` measures it
 
 
@@ -88,6 +92,7 @@ class Engine(Volumes, Protocol):
     def create_volume(self, volume: Volume, /) -> None: ...
     def remove_volume(self, name: str, /) -> None: ...
     def sizes(self, names: tuple[str, ...], seconds: float, /) -> Mapping[str, int]: ...
+    def counts(self, names: tuple[str, ...], seconds: float, /) -> Mapping[str, int | None]: ...
     def read_config(self, id_: str, /) -> bytes | None: ...
     def definition(self, id_: str, /) -> dict[str, Any]: ...
     def read_layer(
@@ -221,17 +226,25 @@ def unknown(name: str) -> SafedockerError:
 
 def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[str, CrossCheck]:
     """Compare what was read of volumes, by name, with the engine's own count: it leaves files that
-    it can't read out of an archive, without a word. Raise NoBackup when it counts more.
+    it can't read out of an archive, without a word. Raise NoBackup when it counts more, or can't
+    count because it may not look: what the host's root puts into a rootless engine's volume is
+    closed to it.
 
     Source: moby pkg/archive, TarWithOptions "Can't add file".
     """
     checks = dict.fromkeys(held, CrossCheck.UNKNOWN)
     for last in (False, True):
-        counted = engine.sizes(tuple(held), COUNT_SECONDS) if held and engine else {}
+        counted = engine.counts(tuple(held), COUNT_SECONDS) if held and engine else {}
         for name, inventory in held.items():
             want, have = counted.get(name), inventory.engine_bytes
             if want is None:
                 checks[name] = CrossCheck.UNKNOWN
+                if name in counted and engine and _is_the_engines(engine.volume(name)):
+                    raise NoBackup(
+                        f"the engine could not look through all of {name}, and may have left out "
+                        "what it can't read: nothing was removed",
+                        _UNREAD,
+                    )
             elif want == have:
                 checks[name] = CrossCheck.EQUAL
             elif want < have:
@@ -240,13 +253,18 @@ def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[st
                 raise NoBackup(
                     f"the engine counts {Bytes(want)} ({want} bytes) in {name}, but gave only "
                     f"{have} bytes of it: nothing was removed",
-                    "the engine's log may name files that it can't read",
+                    _UNREAD,
                 )
             else:
                 break  # a count that was under way before the stop is shared: ask once more
         else:
             break
     return checks
+
+
+def _is_the_engines(volume: Volume | None) -> bool:
+    """Does it lie in the engine's own data directory? Of others it counts none."""
+    return volume is not None and volume.data_directory is not None
 
 
 def _take_archive(engine: Engine, loss: Loss, draft: Draft, stem: str, meters: Meters) -> Kept:
@@ -289,7 +307,12 @@ def _keep(source: Source, draft: Draft, stem: str, meters: Meters) -> Kept:
         return Stored(name, written, digest.hexdigest()), sent
 
     draft.put(name, pieces(), lambda stored: check_written(stored, told, checked))
-    held = reader.finish()
+    try:
+        held = reader.finish()
+    except BadArchive as fault:
+        raise NoBackup(
+            f"the backup failed: {fault.message}: nothing was removed", _UNREAD
+        ) from fault
     check_reach(source, reader)
     fine = reader.fine() if source.fine else ""
     return Kept(told()[0], held, fine=fine, not_kept=source.left_out())

@@ -221,16 +221,12 @@ class Engine:
 
         Empty when that takes longer than `seconds`.
         """
-        if seconds <= 0:
-            return {}
-        wanted = frozenset(names)
-        counted: dict[str, int] = {}
-        for one in weights.find_volumes(self._wire, seconds):
-            name = answers.text(one, "Name")
-            size = answers.mapping(one.get("UsageData")).get("Size")
-            if name in wanted and isinstance(size, int) and size >= 0:
-                counted[name] = size
-        return counted
+        counted = self.counts(names, seconds)
+        return {name: size for name, size in counted.items() if size is not None}
+
+    def counts(self, names: Iterable[str], seconds: float) -> dict[str, int | None]:
+        """As `sizes`, with None for what the engine tried to count, and could not."""
+        return weights.count(self._wire, names, seconds)
 
     def weigh(self, seconds: float) -> Weights:
         """What images and build cache come to, as far as it is told within `seconds`."""

@@ -83,15 +83,24 @@ class Runner:
         for id_ in ids:
             found = find_container(self._wire, id_) or {}
             if not _is_paused(found):
-                self._wire.call(
-                    "POST",
-                    f"/containers/{id_}/pause",
-                    f"pause container {_name(found) or id_}",
-                    timeout=BUSY,
-                    kind=NoBackup,
-                )
+                self._pause(id_, found)
             frozen.append(Stopped(id_, _name(found), 0, clean=False, paused=True))
         return tuple(frozen)
+
+    def _pause(self, id_: str, found: dict[str, Any]) -> None:
+        name = _name(found) or id_
+        path = f"/containers/{id_}/pause"
+        try:
+            self._wire.call("POST", path, f"pause container {name}", timeout=BUSY, kind=NoBackup)
+        except NoBackup as fault:
+            # Without control groups, as rootless engines often run, no container can be.
+            hint = f"stop it first: docker stop {name}"
+            if removes_itself(found):
+                hint = (
+                    "it was started with --rm, so that a stop takes its anonymous volumes; copy "
+                    f"what you need out of it first: docker cp {name}:PATH ."
+                )
+            raise NoBackup(fault.message, hint) from fault
 
     def start(self, ids: Iterable[str]) -> None:
         """Start containers, one after the other, and thaw what is paused; one that runs already

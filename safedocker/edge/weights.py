@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from safedocker.edge import answers
@@ -45,3 +46,21 @@ def ask(wire: Wire, seconds: float) -> Weights:
     ]
     images = found.get("LayersSize")
     return Weights(images if isinstance(images, int) else None, sum(unused), sum(cache))
+
+
+def count(wire: Wire, names: Iterable[str], seconds: float) -> dict[str, int | None]:
+    """The bytes of these volumes as the engine counts them, of those it knows; None where it tried
+    to, and could not.
+
+    Source: moby volume/service/convert.go, -1 where directory.Size fails.
+    """
+    if seconds <= 0:
+        return {}
+    wanted = frozenset(names)
+    counted: dict[str, int | None] = {}
+    for one in find_volumes(wire, seconds):
+        name = answers.text(one, "Name")
+        size = answers.mapping(one.get("UsageData")).get("Size")
+        if name in wanted and isinstance(size, int):
+            counted[name] = size if size >= 0 else None
+    return counted

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from safedocker.loss.facts import ModelService
 
+OWNER = "owner"  # told only where users of containers are those of the host
+
 
 class Hint(NamedTuple):
     """One line for a person. `subject` is what it is about: of each it is told once in a folder."""
@@ -164,7 +166,7 @@ def _owner(start: Start) -> Iterator[Hint]:
         if have & wants != wants:
             what = "read" if one.read_only else "write"
             yield Hint(
-                "owner",
+                OWNER,
                 one.source,
                 f"this image runs as user {uid}, and {one.source} belongs to user {source.uid}, "
                 f"mode {source.mode & 0o7777:04o}: it can't {what} there; "
@@ -220,7 +222,7 @@ TABLE: tuple[tuple[str, Callable[[Start], Iterator[Hint]]], ...] = (
     ("left-behind", _left_behind),
     ("no-volume", _no_volume),
     ("bind-over-database", _bind_over_database),
-    ("owner", _owner),
+    (OWNER, _owner),
     ("tmpfs-over-memory", _tmpfs),
     ("slow-mount", _slow),
 )
@@ -323,6 +325,14 @@ def _of_mount(value: str, folder: str) -> Mounted | None:
 def is_desktop(info: object) -> bool:
     """Is the engine Docker Desktop's, by what it answers to GET /info?"""
     return isinstance(info, dict) and info.get("OperatingSystem") == "Docker Desktop"
+
+
+def shares_ids(info: object) -> bool:
+    """Are users of containers those of the host, by what the engine answers to GET /info? Not so
+    where it is rootless, or remaps them."""
+    told = info.get("SecurityOptions") if isinstance(info, dict) else None
+    others = ("name=userns", "name=rootless")
+    return isinstance(told, list) and not any(str(one).startswith(others) for one in told)
 
 
 def environ(pairs: Sequence[str]) -> dict[str, str]:

@@ -198,7 +198,7 @@ class Miscounts(Engine):
 
     count: int | None = None
 
-    def sizes(self, names: Iterable[str], seconds: float) -> dict[str, int]:
+    def counts(self, names: Iterable[str], seconds: float) -> dict[str, int | None]:
         return {} if self.count is None else dict.fromkeys(names, self.count)
 
 
