@@ -314,7 +314,7 @@ class Engine:
             else:
                 with contextlib.suppress(NoEngine), porter.read(helper, timeout=silence) as chunks:
                     sent_from = time.monotonic()
-                    inside.walk(chunks, tally, walks)
+                    inside.walk(self._of_containers(chunks), tally, walks)
             recognised = inside.recognise(has, read)
         return tally, inside.content(tally, recognised)
 
@@ -350,13 +350,16 @@ class Engine:
             self._porter.opened(name, read_only=True) as helper,
             self._porter.read(helper) as chunks,
         ):
-            yield of_containers(chunks, self._remap) if self._remap else chunks
+            yield self._of_containers(chunks)
 
     @contextlib.contextmanager
     def read_aside(self, path: str) -> Iterator[Iterator[bytes]]:
         """As `read_volume`, of what stands aside at a path of the engine's host."""
         with self._porter.opened_path(path) as helper, self._porter.read(helper) as chunks:
-            yield of_containers(chunks, self._remap) if self._remap else chunks
+            yield self._of_containers(chunks)
+
+    def _of_containers(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        return of_containers(chunks, self._remap) if self._remap else chunks
 
     def folder(self, name: str) -> contextlib.AbstractContextManager[int | None]:
         """Give the volume's own folder, open, where we are root on the engine's machine and it is
