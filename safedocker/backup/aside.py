@@ -154,9 +154,16 @@ def other_name(engine: HasMover, names: Iterable[str], place: Place) -> str | No
 
 def check(engine: HasMover, name: str, place: Place) -> None:
     """Raise SafedockerError unless the contents stand aside, or in the volume of this name."""
+    is_back(engine, name, place)
+
+
+def is_back(engine: HasMover, name: str, place: Place) -> bool:
+    """Are the contents in the volume of this name again? Raise SafedockerError where they stand
+    nowhere."""
     at = stands(engine, name, place)
     if place.inode not in {at.volume, at.aside}:
         raise _nowhere(name, place)
+    return at.aside != place.inode
 
 
 def _nowhere(name: str, place: Place) -> SafedockerError:

@@ -167,7 +167,11 @@ def _read_backup(
 def _read_aside(
     part: Part, place: Place, engine: Engine, table: _Table, progress: Progress
 ) -> None:
-    aside.check(engine, part.name, place)
+    if aside.is_back(engine, part.name, place):
+        raise SafedockerError(
+            f"what was moved aside from the volume {part.name} is in it again: there is nothing to "
+            "compare it with"
+        )
     with engine.read_aside(place.path) as stream:
         table.take(
             0,

@@ -97,6 +97,10 @@ def drill(
             try:
                 read_part(backup, part, store, progress)
                 if part.aside is not None:
+                    if aside.is_back(engine, part.name, part.aside):
+                        told = "it is in the volume again: nothing stands aside to be tried"
+                        outcomes[number] = PartDrill(part.name, Outcome.COMPARED, told)
+                        continue
                     one = _Laid(part, stack.enter_context(engine.trials.scratch()))
                     _lay_aside(one, part.aside, engine, progress)
                     laid[number] = one
@@ -136,7 +140,6 @@ def _read_only(part: Part) -> PartDrill:
 
 def _lay_aside(one: _Laid, place: Place, engine: Engine, progress: Progress) -> None:
     """Fill a scratch volume with a copy of what stands aside on the engine, read back, compared."""
-    aside.check(engine, one.part.name, place)
     reader = TreeReader()
     with engine.read_aside(place.path) as stream:
         engine.write_volume(

@@ -343,6 +343,9 @@ def test_what_stands_aside_is_listed(shell: Shell):
     assert line.split()[1] == "data"
     assert "yours" in line
     shell.run("safedocker undo", check=True)
+    tried = shell.run("safedocker drill", check=True).stdout
+    assert "it is in the volume again" in tried
+    assert "is in it again: there is nothing to compare" in shell.run("safedocker diff").stderr
 
 
 def test_a_person_chooses_between_the_ways(shell: Shell):
