@@ -229,7 +229,7 @@ def judge(loss: Loss, policy: Policy, who: Caller, plan: Plan) -> Verdict:
     free = guarded.disposable(loss, policy, ruling)
     theirs = loss.anothers and policy[OTHERS] is not Others.ALLOW
     held = weighs and ((to_type and typed.bound) or theirs)
-    if (action is not Action.PASS or rule is Rule.MODE_ALLOW) and free and not held:
+    if (weighs or action is not Action.PASS or rule is Rule.MODE_ALLOW) and free and not held:
         action, rule, because = Action.PASS, Rule.DISPOSABLE, free
     elif rule is Rule.MODE_ALLOW and stake is not Stake.NOTHING:
         because = told

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from safedocker.command.parse import parse
@@ -919,6 +919,12 @@ def test_what_an_agent_types_loosens_nothing(account, named, environ, has_accoun
 
 
 @given(files(), files(), ENVIRONS, st.sampled_from(list(CALLERS.values())))
+@example(
+    '[disposable]\nvolumes = ["*"]\n[context."pro*"]\nchallenge = "engine"\n',
+    '[caller.agent]\nmode = "deny"\n',
+    {},
+    Caller(CallerKind.AGENT, "CLAUDECODE", ""),
+)
 @settings(max_examples=100)
 def test_a_project_that_is_not_trusted_loosens_nothing(user, project, environ, who):
     mine = load.read(user, "user", Stratum.USER)
