@@ -33,7 +33,11 @@ def removed_by_down(command: Command, facts: Facts) -> Removed:
     if model is None:
         return Removed((), ())
     if waits(command):
-        return Removed((), _of_project(facts, model))
+        every = _of_project(facts, model)
+        waited = [
+            c for c in every if c.running and c.labels.get(COMPOSE_SERVICE) in command.operands
+        ]
+        return Removed((), every if waited else ())
     known = set(model.services) | set(model.disabled)
     orphans_too = command.on("remove-orphans") or facts.remove_orphans
     with_volumes: list[Container] = []

@@ -269,6 +269,8 @@ def _named(command: Command, form: Form, facts: Facts) -> Plan:
             )
         else:
             lost = volume_loss(volume, "named in the command", facts)
+            # Only an experimental engine is asked to remove a checkpoint.
+            lost = replace(lost, certain=command.path != operands.CHECKPOINT)
             losses = {key: loss for key, loss in losses.items() if key[1] != volume.name}
             losses[lost.kind, lost.name] = lost
     stops = (*removed, *taken.removed.with_volumes)

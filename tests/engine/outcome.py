@@ -410,7 +410,7 @@ class Bench:
             {
                 **self.environ,
                 "PATH": f"{self.home / 'listening'}:{self.environ['PATH']}",
-                "SAFEDOCKER_TOLD": str(told),
+                "TESTS_TOLD": str(told),
             },
         )
         answers = [checked(text) for text in told.read_text().splitlines()]
@@ -439,7 +439,7 @@ class Bench:
                 f"sys.path.insert(0, {str(ROOT)!r})\n"
                 "from safedocker import explain\n"
                 f"found = explain.explain({program!r}, sys.argv[1:], can_ask=False)\n"
-                "with open(os.environ['SAFEDOCKER_TOLD'], 'a') as told:\n"
+                "with open(os.environ['TESTS_TOLD'], 'a') as told:\n"
                 "    told.write(json.dumps(explain.as_json(found)) + '\\n')\n"
                 "if found.form is None:\n"
                 f"    os.execv({str(links / program)!r}, [{program!r}, *sys.argv[1:]])\n"
