@@ -223,7 +223,8 @@ def _copy(
         )
         held = filled.held
         try:
-            check = ways.cross_check(engine, {source.name: held})[source.name]
+            exact = {source.name} if filled.exact else set()
+            check = ways.cross_check(engine, {source.name: held}, exact)[source.name]
         except BaseException:
             with contextlib.suppress(SafedockerError):
                 engine.remove_volume(target.name)

@@ -90,7 +90,8 @@ def export(
             sink(plain.pack(outgoing.as_plain(pieces), packing))
         held = reader.finish()
         contents.check_reach(source, reader)
-        check = ways.cross_check(engine, {volume.name: held})[volume.name]
+        exact = {volume.name} if source.fine else set()
+        check = ways.cross_check(engine, {volume.name: held}, exact)[volume.name]
     if written is not None:
         found = _measure(pieces_of(written), volume.name, progress)
         if differs := difference(held, found):

@@ -23,10 +23,12 @@ _FINE = "extended attributes, access control lists and whole times"
 
 @dataclass(frozen=True)
 class Filled:
-    """What a volume holds now. `notes` are sentences for the person: what did not come along."""
+    """What a volume holds now. `notes` are sentences for the person: what did not come along.
+    `exact`: whoever read the source would have failed at what it can't read."""
 
     held: Inventory
     notes: tuple[str, ...]
+    exact: bool
 
 
 def create(target: Volume, engine: Engine) -> None:
@@ -109,7 +111,7 @@ def fill(
             ) from fault
         raise
     draft.note_making(engine.identity.name, "")
-    return Filled(written, tuple(_notes(source, made, fine, reader.fine())))
+    return Filled(written, tuple(_notes(source, made, fine, reader.fine())), source.fine)
 
 
 def _notes(source: Source, made: Written, fine: str | None, told: str) -> Iterator[str]:

@@ -239,7 +239,8 @@ class _Taking:
                 "stop whoever uses it, and type the command again",
             )
         held = {loss.name: one.inventory for loss, _way, one in kept if one.inventory}
-        checks = ways.cross_check(self._places.engine, held)
+        exact = {loss.name for loss, _way, one in kept if one.fine}
+        checks = ways.cross_check(self._places.engine, held, exact)
         told = tuple(
             records.take(row, loss, self._places, draft, f"{loss.kind.value}-{number}")
             for number, loss in enumerate(self._losses, 1)

@@ -4,7 +4,7 @@ and what it does not keep. When a backup may be taken is take.py's."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
@@ -224,11 +224,13 @@ def unknown(name: str) -> SafedockerError:
     return SafedockerError(f"this safedocker does not know the way {name!r}", "update safedocker")
 
 
-def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[str, CrossCheck]:
+def cross_check(
+    engine: Engine | None, held: Mapping[str, Inventory], exact: Set[str]
+) -> dict[str, CrossCheck]:
     """Compare what was read of volumes, by name, with the engine's own count: it leaves files that
     it can't read out of an archive, without a word. Raise NoBackup when it counts more, or can't
     count because it may not look: what the host's root puts into a rootless engine's volume is
-    closed to it.
+    closed to it. Whoever read those that are `exact` would have failed there.
 
     Source: moby pkg/archive, TarWithOptions "Can't add file".
     """
@@ -239,7 +241,8 @@ def cross_check(engine: Engine | None, held: Mapping[str, Inventory]) -> dict[st
             want, have = counted.get(name), inventory.engine_bytes
             if want is None:
                 checks[name] = CrossCheck.UNKNOWN
-                if name in counted and engine and _is_the_engines(engine.volume(name)):
+                closed = name in counted and name not in exact
+                if closed and engine and _is_the_engines(engine.volume(name)):
                     raise NoBackup(
                         f"the engine could not look through all of {name}, and may have left out "
                         "what it can't read: nothing was removed",
