@@ -56,9 +56,11 @@ def test_containers_that_share_with_others_come_back_after_those(shell: Shell):
     assert state(shell) == "undone"
 
     # each of a backup of its own: what the earlier one made is found by the id it had
+    before = set(shell.backups())
     shell.run("docker rm -f actr", check=True, **KEEP)
+    (child,) = set(shell.backups()) - before
     shell.run("docker rm -f zbase", check=True, **KEEP)
-    child, parent = shell.backups()[-2:]
+    (parent,) = set(shell.backups()) - before - {child}
     gone = shell.run(f"safedocker undo {child}")
     assert gone.returncode == 1
     assert f"shares the network of the container {base[:12]}, which is not there" in gone.stderr
