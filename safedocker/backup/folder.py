@@ -340,7 +340,7 @@ def _headers(one: _Found, extents: list[tuple[int, int]] | None) -> Iterator[byt
     pax |= {key: b"%d" % one for key, (one, digits) in numbered.items() if one >= _OCTAL[digits]}
     pax |= {key: text for key, text in ((b"path", name), (b"linkpath", link)) if len(text) > _NAME}
     if pax:
-        body = b"".join(_record(spelled(key), pax[key]) for key in sorted(pax))
+        body = b"".join(record(spelled(key), pax[key]) for key in sorted(pax))
         yield _block(b"x", b"././@PaxHeader", 0o644, (0, 0), len(body), 0)
         yield body + bytes(-len(body) % _BLOCK)
     mtime = entry.mtime if 0 <= entry.mtime < _OCTAL[11] else 0
@@ -373,7 +373,8 @@ def _block(
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]
 
 
-def _record(key: bytes, value: bytes) -> bytes:
+def record(key: bytes, value: bytes) -> bytes:
+    """One line of an extended header. Source: POSIX pax, "pax Extended Header"."""
     rest = b" %b=%b\n" % (key, value)
     size = len(rest)
     while len(b"%d" % size) + len(rest) != size:  # the length counts itself

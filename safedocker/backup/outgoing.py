@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from safedocker.backup.folder import record
 from safedocker.backup.inventory import TreeReader
 from safedocker.backup.tree import DIRECTORY, HARD_LINK, REGULAR, Entry
 
@@ -85,7 +86,7 @@ def _headers(entry: Entry, pax: Mapping[bytes, bytes]) -> Iterator[bytes]:
     link = b"./" + entry.link if entry.kind == HARD_LINK else entry.link
     whole = b"." not in pax.get(b"mtime", b"")
     told = [
-        _record(key, value)
+        record(key, value)
         for key, value in pax.items()
         if key.startswith(_KEPT) or (key == b"mtime" and not whole)
     ]
@@ -136,11 +137,3 @@ def _number(value: int, size: int) -> bytes:
     if 0 <= value < 8 ** (size - 1):
         return b"%0*o\0" % (size - 1, value)
     return (b"\x80" if value >= 0 else b"\xff") + value.to_bytes(size - 1, "big", signed=value < 0)
-
-
-def _record(key: bytes, value: bytes) -> bytes:
-    rest = b" %b=%b\n" % (key, value)
-    size = len(rest)
-    while len(b"%d" % size) + len(rest) != size:  # the length counts itself
-        size = len(b"%d" % size) + len(rest)
-    return b"%d%b" % (size, rest)

@@ -40,19 +40,22 @@ class _Source:
         return next(self._pieces, b"")
 
 
+def _opened(pieces: Iterable[bytes]) -> zstandard.ZstdDecompressionReader:
+    source = _Source(iter(pieces))
+    return zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE)  # type: ignore[arg-type]  # read() is enough
+
+
 def unpack(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """Unpack in bounded steps: a piece of packed zeros may stand for gigabytes."""
-    source = _Source(iter(pieces))
-    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]  # read() is enough
+    with _opened(pieces) as reader:
         while piece := reader.read(PIECE):
             yield piece
 
 
 def unpacked_sizes(pieces: Iterable[bytes]) -> Iterator[int]:
     """Unpack, and tell how much that is, step by step. Nothing of it is kept."""
-    source = _Source(iter(pieces))
     room = bytearray(_STEP)
-    with zstandard.ZstdDecompressor().stream_reader(source, read_size=PIECE) as reader:  # type: ignore[arg-type]  # read() is enough
+    with _opened(pieces) as reader:
         while size := reader.readinto(room):
             yield size
 

@@ -7,7 +7,6 @@ done about a loss is policy's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
@@ -23,6 +22,7 @@ from safedocker.loss import (
     operands,
     prune,
     recreate,
+    signals,
     starts,
     swarm,
 )
@@ -43,15 +43,6 @@ from safedocker.loss.removal import (
 )
 
 STABLE_DATES = 26  # the first engine whose volumes were seen to keep their date of creation
-# Signals that end no program, whatever it makes of the others. Source: signal(7).
-MILD_SIGNALS = {"CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "WINCH"}
-MILD_NUMBERS = {17, 18, 19, 20, 21, 22, 23, 28}  # the same on Linux
-LAST_SIGNAL = 64
-OTHER_SIGNALS = {
-    *("ABRT", "ALRM", "BUS", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL"),
-    *("PROF", "PWR", "QUIT", "SEGV", "STKFLT", "SYS", "TERM", "TRAP", "USR1", "USR2", "VTALRM"),
-    *("XCPU", "XFSZ", "RTMIN", "RTMAX"),
-}
 
 
 def reach(command: Command, form: Form, facts: Facts) -> Plan:
@@ -226,22 +217,13 @@ def ended_containers(command: Command, facts: Facts) -> tuple[Container, ...]:
     Source: moby daemon/monitor.go: the exit of a container with AutoRemove removes it, and its
     anonymous volumes.
     """
-    if command.path[-1] == "kill" and _is_mild(command.value("signal") or "KILL"):
+    if command.path[-1] == "kill" and signals.ends_nothing(command.value("signal") or "KILL"):
         return ()
     return tuple(
         container
         for container in addressed_containers(command, facts)
         if container.running and container.auto_remove is not False
     )
-
-
-def _is_mild(signal: str) -> bool:
-    """Does a signal end nothing, or does the engine refuse it? Source: moby/sys signal."""
-    if re.fullmatch(r"[+-]?[0-9]+", signal):
-        return int(signal) in MILD_NUMBERS or not 0 < int(signal) <= LAST_SIGNAL
-    name = signal.upper().removeprefix("SIG")
-    known = name in OTHER_SIGNALS or re.fullmatch(r"RTMIN\+[0-9]+|RTMAX-[0-9]+", name)
-    return name in MILD_SIGNALS or not known
 
 
 def _named(command: Command, form: Form, facts: Facts) -> Plan:
@@ -435,7 +417,7 @@ def _project_up(command: Command, form: Form, facts: Facts) -> Plan:
 def _project_ended(command: Command, form: Form, facts: Facts) -> Plan:
     if facts.model is None:
         return _plan(command, form, facts, (), ())
-    if command.path[-1] == "kill" and _is_mild(command.value("signal") or "KILL"):
+    if command.path[-1] == "kill" and signals.ends_nothing(command.value("signal") or "KILL"):
         return _plan(command, form, facts, (), (), project=facts.model.project)
     ended = tuple(one for one in starts.ended(command, facts) if one.auto_remove is not False)
     gone = gone_with(facts, Removed(ended), disposable=True)

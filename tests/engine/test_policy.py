@@ -102,10 +102,17 @@ def cron(shell: Shell, line: str, **environ: Any) -> subprocess.CompletedProcess
     """As cron starts a job: a shell of its own, hardly any environment, and no terminal."""
     kept = ("HOME", "PATH", "DOCKER_HOST")
     few = {name: shell.environ[name] for name in kept if name in shell.environ}
+    around = {**few, **environ, "SHELL": "/bin/sh", "LOGNAME": "root"}
+    return _unattended(["/bin/sh", "-c", line], around, shell.home)
+
+
+def _unattended(
+    argv: list[str], environ: dict[str, Any], cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["/bin/sh", "-c", line],
-        env={**few, **environ, "SHELL": "/bin/sh", "LOGNAME": "root"},
-        cwd=shell.home,
+        argv,
+        env=environ,
+        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -130,17 +137,7 @@ def _over_ssh(
 
 
 def ssh(shell: Shell, line: str, **environ: Any) -> subprocess.CompletedProcess[str]:
-    argv, around = _over_ssh(shell, line, environ, terminal=False)
-    return subprocess.run(
-        argv,
-        env=around,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        start_new_session=True,
-        check=False,
-        timeout=120,
-    )
+    return _unattended(*_over_ssh(shell, line, environ, terminal=False))
 
 
 def ssh_with_a_terminal(shell: Shell, line: str, **environ: Any) -> Screen:
